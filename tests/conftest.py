@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -32,6 +30,7 @@ from support import helpers
 from support.compile_first import compile_part
 from support.cudf_on_host import install, load_on_host
 from support.helpers import ANY_PORT, customers, cut, write_files
+from support.spark_session import spark_session
 
 from gpuseg import backends
 from gpuseg.backends import registry
@@ -63,24 +62,8 @@ def two_workers() -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A session of Spark in a Java process of this machine, which is started once."""
-    sql = pytest.importorskip("pyspark.sql")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java")
-    settings = {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        # Starts with less work, and compiles no code for a few rows.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.ui.enabled": "false",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_PYTHON", sys.executable)  # also where .venv is not the first of PATH
-        session = sql.SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
+    with spark_session() as session:
         yield session
-        session.stop()
 
 
 class Place(Protocol):

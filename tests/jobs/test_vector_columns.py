@@ -97,6 +97,20 @@ def test_preparation_and_workers(
     same_bits(tmp_path / "a", tmp_path / "b")
 
 
+def test_vectors_of_spark_as_objects_of_pandas(tmp_path: Path) -> None:
+    """Fields without any value have no type in Arrow, and sizes with gaps are floats."""
+    column = KINDS["Spark"](rows(with_missing=False))
+    written(tmp_path / "in.parquet", pa.table({"v": column}))
+    run(tmp_path / "in.parquet", tmp_path / "out", input={"features": ["v"]})
+    model, segment = gpuseg.load_model(tmp_path / "out"), read_parts(tmp_path / "out")["segment"]
+    frame = pa.table({"v": column}).to_pandas()
+    is_dense = frame["v"].map(lambda vector: vector["type"] == 1)
+    np.testing.assert_array_equal(model.predict(frame), segment)
+    np.testing.assert_array_equal(
+        model.predict(frame[is_dense]), segment.filter(pa.array(is_dense))
+    )
+
+
 @pytest.mark.parametrize("on_disk", [spill_shard, open_stream])
 def test_rows_on_disk(tmp_path: Path, on_disk: Callable[..., Shard]) -> None:
     vectors = rows()

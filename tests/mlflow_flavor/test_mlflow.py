@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_answer.spark_doors import by_map_in_arrow, by_spark_udf
 from support.errors import raises
 from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
 from support.helpers import THOROUGH, call, manifest_of
@@ -282,7 +283,7 @@ def spark_frame(spark: Any, case: str, folder: Path) -> Any:
 
 def assert_labels_of_job(scored: pa.Table, case: str) -> None:
     labels = job_labels(case)
-    assert scored["customer"].to_pylist() == labels.ids
+    assert scored["id"].to_pylist() == labels.ids
     np.testing.assert_array_equal(scored["segment"], labels.segment)
     np.testing.assert_array_equal(scored["distance"], labels.distance)
 
@@ -290,20 +291,8 @@ def assert_labels_of_job(scored: pa.Table, case: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["all_steps", *["hierarchy", "dbscan"] * THOROUGH])
 def test_map_in_arrow_gives_the_labels_of_the_job(spark: Any, tmp_path: Path, case: str) -> None:
-    frame, output = spark_frame(spark, case, tmp_path), str(fitted(case))
-
-    def score(batches: Any) -> Any:
-        import gpuseg
-
-        model = gpuseg.load_model(output)
-        for batch in batches:
-            scored = model.predict_frame(batch)
-            columns = [batch["customer"], scored["segment"], scored["distance"]]
-            names = ["customer", "segment", "distance"]
-            yield from type(scored).from_arrays(columns, names).to_batches()
-
-    schema = "customer long, segment int, distance float"
-    assert_labels_of_job(frame.mapInArrow(score, schema).toArrow(), case)
+    frame = spark_frame(spark, case, tmp_path)
+    assert_labels_of_job(by_map_in_arrow(fitted(case), frame, "customer"), case)
 
 
 @pytest.mark.slow
@@ -312,10 +301,5 @@ def test_map_in_arrow_gives_the_labels_of_the_job(spark: Any, tmp_path: Path, ca
 def test_spark_udf_gives_the_labels_of_the_job(
     spark: Any, saved: Any, tmp_path: Path, case: str
 ) -> None:
-    from pyspark.sql.functions import struct
-
-    udf = pyfunc.spark_udf(spark, str(saved(case)))
-    columns = gpuseg.load_model(fitted(case)).pipeline.columns
     frame = spark_frame(spark, case, tmp_path)
-    scored = frame.withColumn("scores", udf(struct(*columns))).select("customer", "scores.*")
-    assert_labels_of_job(scored.toArrow(), case)
+    assert_labels_of_job(by_spark_udf(saved(case), frame, "customer"), case)

@@ -81,8 +81,26 @@ JOBS: dict[str, dict[str, Any]] = {
         "prepare": {"missing": "mean", "transform": SKEWED},
         "segment": {"algorithm": "hierarchical", "levels": [3, 8], "micro_segments": 300},
     },
+    "vectors": {
+        "input": {"features": ["spend", "embedding", "vector_with_gaps", "spark_vector"]},
+        "prepare": {"missing": "mean", "missing_indicator": True, "scale": "robust"},
+        "segment": {"n_clusters": 10, "max_iter": 30},
+    },
+    "weights, types": {
+        "input": {
+            "features": ["signup", "balance", "small", "unsigned", "single", "decimal"],
+            "weight": "households",
+        },
+        "prepare": {"clip": [0.001, 0.999]},
+        "segment": {"n_clusters": 9, "max_iter": 30},
+    },
+    "DBSCAN": {
+        "input": {"features": ["recency", "spend", "visits"]},
+        "prepare": {"missing": "median", "transform": "yeo-johnson"},
+        "segment": {"algorithm": "dbscan", "eps": 0.1, "min_samples": 500},
+    },
 }
-"""Sections of jobs on synthetic rows."""
+"""Sections of jobs on synthetic rows; the features are `NUMBERS` without others."""
 
 RETAIL_JOBS: dict[str, dict[str, Any]] = {
     "log1p": {"prepare": {"transform": "log1p"}, "segment": {"n_clusters": 6}},
@@ -141,13 +159,11 @@ def main() -> int:
 
 
 def synthetic_rows(n: int) -> pa.Table:
-    """Return customers with gaps and categories, in blocks from seeds of their own."""
-    names = ["customer", *NUMBERS, *CATEGORIES]
-    blocks = [
+    """Return customers of all types, in blocks from seeds of their own."""
+    return pa.concat_tables(
         customers_of_all_types(min(_BLOCK_ROWS, n - start), seed=start, first_id=start)
         for start in range(0, n, _BLOCK_ROWS)
-    ]
-    return pa.concat_tables([block.select(names) for block in blocks])
+    )
 
 
 def compare(
@@ -163,24 +179,32 @@ def compare(
     for job, sections in jobs.items():
         if named_jobs and not job.startswith(tuple(named_jobs)):
             continue
+        input_of_job = {"id": id, "features": features, **sections.get("input", {})}
+        columns = columns_of(input_of_job, sections["prepare"])
         with temporary_folder() as name:
             folder = Path(name)
-            pq.write_table(rows, folder / "rows.parquet", row_group_size=65_536)
+            pq.write_table(rows.select(columns), folder / "rows.parquet", row_group_size=65_536)
             gpuseg.run(
                 {
-                    "input": {"path": str(folder / "rows.parquet"), "id": id, "features": features},
-                    "output": {"path": str(folder / "out")},
                     **sections,
+                    "input": {"path": str(folder / "rows.parquet"), **input_of_job},
+                    "output": {"path": str(folder / "out")},
                 }
             )
-            scored_rows = rows
+            scored_rows = rows.select(columns)
             if sections["prepare"].get("missing") == "drop":
-                scored_rows = without_gaps(rows, features)
+                scored_rows = without_gaps(scored_rows, input_of_job["features"])
             wanted = expected(folder / "out", scored_rows)
             for door, scored in ALL.items():
                 if not named_doors or door.startswith(tuple(named_doors)):
                     n_wrong += one_line(job, door, scored, folder, scored_rows, wanted)
     return n_wrong
+
+
+def columns_of(inputs: dict[str, Any], prepare: dict[str, Any]) -> list[str]:
+    """Return the columns that a job reads."""
+    weight = [inputs["weight"]] if "weight" in inputs else []
+    return [inputs["id"], *inputs["features"], *prepare.get("categorical", {}), *weight]
 
 
 def without_gaps(rows: pa.Table, features: list[str]) -> pa.Table:

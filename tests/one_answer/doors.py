@@ -11,20 +11,26 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from support.helpers import Array, cut, read_parts, write_files
 from support.http_server import ARROW, as_stream, serving
 from support.json_rows import as_json
+from support.spark_session import spark_session
 
 import gpuseg
 from gpuseg.models.loading import load_output
+from gpuseg.preprocessing.encoding.vectors import as_matrix
 from gpuseg.scoring.score_lines import LineScorer
 from gpuseg.scoring.score_rows import RowScorer
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.protocols import arrow_stream, segments
+from one_answer.spark_doors import by_map_in_arrow, by_spark_udf
 
 _ROWS_OF_JSON, _ROWS_OF_ARROW = 1_000, 50_000
 """Rows of a request."""
+
+_NUMBER = "number of the row"
 
 
 class Answers(NamedTuple):
@@ -142,19 +148,20 @@ def by_onnx(output: Path, rows: pa.Table, folder: Path) -> Answers:
     (content,) = gpuseg.export(output, "onnx").values()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     inputs = json.loads(session.get_modelmeta().custom_metadata_map["inputs"])
+    widths = {item.name: item.shape[1] for item in session.get_inputs()}
     answered: list[Array] = []
     for part in _parts(rows, _ROWS_OF_ARROW):
-        feeds = {column["input"]: _fed(part, column) for column in inputs}
+        feeds = {column["input"]: _fed(part, column, widths[column["input"]]) for column in inputs}
         answered.append(session.run(["segment"], feeds)[0].ravel())
     return Answers(np.concatenate(answered), None)
 
 
-def _fed(rows: pa.Table, column: dict[str, Any]) -> Array:
+def _fed(rows: pa.Table, column: dict[str, Any], width: int) -> Array:
     """Return a column as the metadata of the file say that its input takes it."""
     values = rows[column["column"]].combine_chunks()
     missing = column["missing"]
     if column["values"] == "vectors":
-        return np.array(values.to_pylist(), np.float64)
+        return as_matrix(values, (width,)).astype(np.float64)
     if column["values"] == "text":
         texts = [missing if value is None else value for value in values.to_pylist()]
         return np.array(texts, object)[:, None]
@@ -176,20 +183,32 @@ def by_mlflow(output: Path, rows: pa.Table, folder: Path) -> Answers:
     return Answers(frame["segment"].to_numpy(), frame["distance"].to_numpy())
 
 
+def by_spark(output: Path, rows: pa.Table, folder: Path, *, udf: bool = False) -> Answers:
+    import gpuseg.mlflow
+
+    pq.write_table(_numbered(output, rows), folder / "rows.parquet", row_group_size=50_000)
+    with spark_session(n_threads=2) as session:
+        frame = session.read.parquet(str(folder / "rows.parquet"))
+        if udf:
+            gpuseg.mlflow.save_model(str(output), str(folder / "mlflow"))
+            scored = by_spark_udf(folder / "mlflow", frame, _NUMBER)
+        else:
+            scored = by_map_in_arrow(output, frame, _NUMBER)
+    return _of_table(scored.sort_by("id"))
+
+
 def by_sql(output: Path, rows: pa.Table, folder: Path, dialect: str = "duckdb") -> Answers:
     from support.sql_engines import DuckDB, Postgres, SQLite
 
-    number = "number of the row"
-    columns = [*gpuseg.load_model(output).pipeline.columns]
-    table = rows.select(columns).append_column(number, pa.array(np.arange(len(rows))))
-    (statement,) = gpuseg.export(output, "sql", dialect=dialect, id_column=number).values()
+    table = _numbered(output, rows)
+    (statement,) = gpuseg.export(output, "sql", dialect=dialect, id_column=_NUMBER).values()
     if dialect == "postgres":
         with Postgres.started() as engine:
             answered = engine.run(table, statement.decode())
     else:
         engines = {"duckdb": DuckDB(), "sqlite": SQLite()}
         answered = engines[dialect].run(table, statement.decode())
-    segment = np.full(len(rows), -1)
+    segment = np.full(len(rows), np.iinfo(np.int32).min)
     segment[[int(row[0]) for row in answered]] = [int(row[1]) for row in answered]
     return Answers(segment, None)
 
@@ -218,11 +237,19 @@ ALL: dict[str, Door] = {
     "HTTP, JSON": by_http,
     "HTTP, Arrow": by_arrow_over_http,
     "MLflow pyfunc": by_mlflow,
+    "Spark, mapInArrow": by_spark,
+    "Spark, MLflow's spark_udf": partial(by_spark, udf=True),
     "ONNX": by_onnx,
     "SQL in DuckDB": partial(by_sql, dialect="duckdb"),
     "SQL in SQLite": partial(by_sql, dialect="sqlite"),
     "SQL in PostgreSQL": partial(by_sql, dialect="postgres"),
 }
+
+
+def _numbered(output: Path, rows: pa.Table) -> pa.Table:
+    """Return the columns that the model reads, and the numbers of the rows."""
+    table = rows.select([*gpuseg.load_model(output).pipeline.columns])
+    return table.append_column(_NUMBER, pa.array(np.arange(len(rows))))
 
 
 def _parts(rows: pa.Table, size: int) -> Iterator[pa.Table]:

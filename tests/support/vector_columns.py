@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def _tensors_by_column(vectors: Rows) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, _of(kind.storage_type)(moved))
 
 
-def _spark(vectors: Rows) -> pa.Array:
+def _spark(vectors: Rows, kind: pa.DataType | None = SPARK_VECTOR) -> pa.Array:
     """Return vectors of which every other one is sparse."""
 
     def vector(i: int, v: list[float | None] | None) -> dict[str, Any] | None:
@@ -67,7 +68,7 @@ def _spark(vectors: Rows) -> pa.Array:
         there = [e for e, value in enumerate(v) if value]
         return {"type": 0, "size": WIDTH, "indices": there, "values": [v[e] for e in there]}
 
-    return pa.array([vector(i, v) for i, v in enumerate(vectors)], SPARK_VECTOR)
+    return pa.array([vector(i, v) for i, v in enumerate(vectors)], kind)
 
 
 KINDS: dict[str, Callable[[Rows], pa.Array]] = {
@@ -81,6 +82,7 @@ KINDS: dict[str, Callable[[Rows], pa.Array]] = {
     "tensor": _tensors,
     "tensor by column": _tensors_by_column,
     "Spark": _spark,
+    "dicts of Spark": partial(_spark, kind=None),
 }
 
 

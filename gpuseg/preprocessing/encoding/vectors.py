@@ -26,8 +26,17 @@ Shape = tuple[int, ...]
 _SPARSE, _DENSE = 0, 1
 """Types of the vectors of Spark ML."""
 
-_SPARK_FIELDS = {"type": pa.int8(), "size": pa.int32(), "indices": pa.int32(), "values": None}
-"""Fields of the vectors of Spark ML, and their types or those of their elements."""
+_SPARK_FIELDS = {
+    "type": pa.int64(),
+    "size": pa.int64(),
+    "indices": pa.list_(pa.int64()),
+    "values": pa.list_(pa.float64()),
+}
+"""Fields of the vectors of Spark ML, and types that stand for those of a field that is all null.
+
+Spark writes narrower types. Objects of Python that pandas holds have no types, and a size that is
+missing in some rows is a float in the others.
+"""
 
 
 class WrongVector(Exception):
@@ -247,12 +256,20 @@ def _spark_elements(column: pa.StructArray, length: int) -> NDArray[np.float64]:
 def _spark_fields(column: pa.StructArray) -> Sequence[pa.Array]:
     """Return the fields in the order of `_SPARK_FIELDS`, null where the vector is."""
     by_name = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
-    return [by_name[name] for name in _SPARK_FIELDS]
+    return [
+        pa.nulls(len(column), kind) if pa.types.is_null(by_name[name].type) else by_name[name]
+        for name, kind in _SPARK_FIELDS.items()
+    ]
 
 
 def _whole_numbers(column: pa.Array, null: int) -> NDArray[np.int64]:
-    values: NDArray[Any] = to_numpy(pc.fill_null(column, null))
-    return values.astype(np.int64)
+    """Return numbers as int64, `null` for those that are missing; wrong ones are negative."""
+    if pa.types.is_floating(column.type):
+        values: NDArray[np.float64] = as_numbers(column).astype(np.float64)
+        is_whole = (np.abs(values) <= MAX_ELEMENTS) & (values == np.rint(values))
+        return np.where(is_whole, values, null).astype(np.int64)
+    # What is beyond int64 wraps around.
+    return np.asarray(to_numpy(pc.fill_null(column.cast(pa.int64(), safe=False), null)))
 
 
 def _lengths(column: pa.Array) -> NDArray[np.int64]:
@@ -305,16 +322,22 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _is_spark_vector(kind: pa.DataType) -> bool:
-    """Return whether a type is that of Spark ML's vectors, as Spark writes it to Parquet."""
+    """Return whether a type is that of Spark ML's vectors, with numbers of any width."""
     if not pa.types.is_struct(kind) or kind.num_fields != len(_SPARK_FIELDS):
         return False
     types = {field.name: field.type for field in kind}
     if types.keys() != _SPARK_FIELDS.keys():
         return False
-    lists = types["indices"], types["values"]
+    indices, values = types["indices"], types["values"]
+    has_indices = _is_list(indices) and _is_whole_or_null(indices.value_type)
     return (
-        (types["type"], types["size"]) == (_SPARK_FIELDS["type"], _SPARK_FIELDS["size"])
-        and all(map(_is_list, lists))
-        and pa.types.is_integer(lists[0].value_type)
-        and pa.types.is_floating(lists[1].value_type)
+        pa.types.is_integer(types["type"])
+        and (_is_whole_or_null(types["size"]) or pa.types.is_floating(types["size"]))
+        and (has_indices or pa.types.is_null(indices))
+        and _is_list(values)
+        and pa.types.is_floating(values.value_type)
     )
+
+
+def _is_whole_or_null(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_null(kind))
