@@ -12,7 +12,6 @@ from gpuseg.arrow import plain
 from gpuseg.audience.level_segment import LevelSegment, segments_of_level
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import ConfigError, DataError, literal
-from gpuseg.formatting import segment_name
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
@@ -119,9 +118,7 @@ class SegmentedOutput:
         return chosen
 
     def _unknown(self, text: str, names: Mapping[int, str | None]) -> ConfigError:
-        listed = ", ".join(
-            f"{n} ({name})" if name else segment_name(n) for n, name in names.items()
-        )
+        listed = ", ".join(f"{n} ({name})" if name else f"{n}" for n, name in names.items())
         levels = f", or COLUMN=NUMBER with {' or '.join(self.levels)}" if self.levels else ""
         return ConfigError(
             "audience.unknown_segment", "the output has no such segment", value=text,
@@ -179,7 +176,7 @@ def _parsed(
         return None
     if not sign:
         return LevelSegment(int(number))
-    return LevelSegment(int(number), column) if column in levels else None
+    return LevelSegment(int(number), column) if column in (SEGMENT, *levels) else None
 
 
 def _refuse_other_columns(has: Sequence[str], names: Sequence[str], part: str) -> None:

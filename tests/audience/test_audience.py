@@ -200,7 +200,7 @@ def test_unusable_keys_are_counted_by_reason(tmp_path: Path) -> None:
 
 def test_segments_are_named_by_number_or_name(tmp_path: Path) -> None:
     names = {s["segment"]: s["name"] for s in manifest_of(fitted(CASE))["segments"]}
-    result = write(tmp_path, contacts(), segments=[names[2].upper(), "0"])
+    result = write(tmp_path, contacts(), segments=[names[2].upper(), "segment=2", "0"])
     assert [s.segment for s in result.record.audience.segments] == [2, 0]
     assert {p.name for p in (tmp_path / "out").glob("*.csv")} == {"segment-2.csv", "segment-0.csv"}
 
