@@ -285,6 +285,11 @@ def test_no_message_quotes_a_first_line_of_ids(
     for caught in (scored, fitted):
         assert "jo@" not in str(caught.value)
         assert "the first line of the file must be a header; it has 3 fields" in str(caught.value)
+    (tmp_path / "new.csv").write_text("jo@example.org,1,jo@example.org\nann@example.org,3,4\n")
+    with raises("file.duplicate_column", DataError) as twice:
+        gpuseg.score(tmp_path / "out", tmp_path / "new.csv", tmp_path / "scored")
+    assert "jo@" not in str(twice.value)
+    assert "columns 1 and 3 have the same name" in str(twice.value)
 
 
 @pytest.mark.parametrize("kind", ["time", "damaged"])

@@ -309,13 +309,22 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
         if names.count(name) > 1:
             raise DataError(
                 "file.duplicate_column",
-                f"{storage.relative(file.path)}: two columns are called '{name}'",
+                f"{storage.relative(file.path)}: {_two_columns(names, name, wanted)}",
                 rule="column names must be unique",
                 hint="rename one of them, or name all columns: "
                 + set_keys("header = […]", f"skip_rows = {format.skip_rows + 1}"),
             )
     may_have_totals = options.skip_footer != 0
     return TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
+
+
+def _two_columns(names: Sequence[str], name: str, wanted: Wanted) -> str:
+    """Say which columns have one name, which is a value if the file has no header."""
+    if wanted.hides_values and name not in wanted.named():
+        first = names.index(name)
+        second = names.index(name, first + 1)
+        return f"columns {first + 1} and {second + 1} have the same name"
+    return f"two columns are called '{name}'"
 
 
 def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
