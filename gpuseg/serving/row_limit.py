@@ -1,7 +1,10 @@
-"""Rows of bodies of JSON up to the limit: of too many, the others are never built.
+"""Rows of bodies of JSON up to the limit: of too many, the others are not built.
 
 A short text may have many rows: one of three bytes, such as ``{},``, takes 72 bytes once it is
 built. Rows are counted as they are decoded, and the first one beyond the limit ends the decoding.
+
+Only the limit of bytes bounds what else a body has: values inside a row or under other keys, and
+bodies that msgspec refuses, which Python's parser builds before their rows are counted.
 """
 
 from functools import cache
