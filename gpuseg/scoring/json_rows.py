@@ -26,8 +26,8 @@ Values = Sequence[Any]
 
 _INT64 = range(-(2**63), 2**63)
 
-_BULK_ERRORS = (pa.ArrowException, TypeError, OverflowError, ValueError)
-"""What Arrow and NumPy raise for values that are not all of one type."""
+_BULK_ERRORS = (pa.ArrowException, TypeError, OverflowError, ValueError, WrongVector)
+"""What is raised for values that are not all of one type or shape."""
 
 _SPARK_VECTOR = pa.struct([
     ("type", pa.int8()), ("size", pa.int32()),
@@ -265,6 +265,8 @@ _CATEGORIES: Mapping[str, tuple[Callable[[Values], pa.Array], Callable[[Any], An
 def _vectors(values: Values, shape: Shape) -> pa.Array:
     """Return lists of numbers as vectors of float64; a missing vector has missing elements."""
     n_elements = math.prod(shape)
+    if any(isinstance(value, Mapping) for value in values):
+        return of_matrix(_elements_of_spark(values, n_elements), shape)
     gap = [None] * n_elements
     lists = [gap if value is None else value for value in values]
     _require_types(lists, list)
@@ -291,8 +293,7 @@ def _vector(shape: Shape, value: Any) -> list[float | None]:
 def _spark_vector(value: Mapping[str, Any], n_elements: int) -> list[float | None]:
     """Return the elements of a vector as Spark writes it to JSON."""
     try:
-        column = pa.array([value], _SPARK_VECTOR)
-        elements: list[float | None] = as_matrix(column, (n_elements,))[0].tolist()
+        elements: list[float | None] = _elements_of_spark([value], n_elements)[0].tolist()
     except WrongVector as error:
         raise _WrongValue(
             f"must be a vector of {n_elements:,} numbers, but {error.problem}"
@@ -300,6 +301,10 @@ def _spark_vector(value: Mapping[str, Any], n_elements: int) -> list[float | Non
     except _BULK_ERRORS:
         raise _WrongValue(f"must be a list of {n_elements:,} numbers") from None
     return elements
+
+
+def _elements_of_spark(vectors: Values, n_elements: int) -> NDArray[Any]:
+    return as_matrix(pa.array(vectors, _SPARK_VECTOR), (n_elements,))
 
 
 def _has_lists(value: Sequence[Any]) -> bool:
