@@ -14,7 +14,7 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import DataError, literal, without_reason, without_value
-from gpuseg.formatting import numbered_row
+from gpuseg.formatting import count, numbered_row
 from gpuseg.io.input_files import input_files
 from gpuseg.io.input_paths import open_paths
 from gpuseg.io.null_values import NULL_VALUES
@@ -143,8 +143,8 @@ def _refuse_duplicates(ids: pa.Array, id: str, describe: Describe) -> None:
     row = int(np.flatnonzero(codes == codes[second])[0])
     raise DataError(
         "audience.duplicate_id",
-        f"column '{id}' has {again.size:,} ids a second time, the first in {describe(second)}, "
-        f"as in {describe(row)}",
+        f"column '{id}' has {count(again.size, 'id')} a second time, the first in "
+        f"{describe(second)}, as in {describe(row)}",
         rule="each customer must have one row, and so one consent",
         hint="keep one row for each customer",
     )

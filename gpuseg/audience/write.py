@@ -30,6 +30,7 @@ from gpuseg.audience.record import (
     SegmentAudience,
 )
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.formatting import count
 from gpuseg.io.output.base import MANIFEST, OUTPUT_PATH, Output, as_json, cannot_write
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage
@@ -332,7 +333,8 @@ class _Audience:
             )
             raise DataError(
                 "audience.too_few_customers",
-                f"segment {segment.shown} has {n_rows:,} customers with consent and a usable key",
+                f"segment {segment.shown} has {count(n_rows, 'customer')} with consent and a "
+                "usable key",
                 rule=f"must have at least {self.request.minimum:,}, so that a file tells of no "
                 "single customer, and so that the platforms accept it; nothing was written",
                 hint=f"{step}leave the segment out, or set another --minimum",

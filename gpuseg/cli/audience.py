@@ -131,7 +131,7 @@ def audience(
             number = LevelSegment(one.segment, one.column).shown
             named = f"{number} ({one.name})" if one.name else number
             print_text(
-                f"segment {named}: {one.rows:,} rows of {one.customers:,} customers; "
+                f"segment {named}: {count(one.rows, 'row')} of {count(one.customers, 'customer')}; "
                 f"{one.without_contact:,} without contact, {one.without_consent:,} without "
                 f"consent, {one.without_key:,} without a usable key"
             )

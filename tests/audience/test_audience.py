@@ -429,6 +429,12 @@ def test_an_unknown_consent_is_refused_by_its_row(tmp_path: Path) -> None:
     assert "has 1 value that" in str(error)
 
 
+def test_an_id_that_occurs_twice_is_counted(tmp_path: Path) -> None:
+    table = pa.concat_tables([contacts(), contacts().slice(3, 1)])
+    error = refused(tmp_path, table, "audience.duplicate_id")
+    assert "has 1 id a second time" in str(error)
+
+
 def test_values_of_consent_are_named(tmp_path: Path) -> None:
     table = contacts(consent=["ja", "nein"] * (len(contacts()) // 2))
     rule = ConsentRule.of(["Ja"], ["Nein"])
