@@ -19,6 +19,7 @@ from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.io.parquet.spilled_rows import spill_shard
 from gpuseg.io.parquet.streamed_shard import open_stream
+from gpuseg.preprocessing.encoding.vectors import as_matrix, first_shape
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -109,6 +110,34 @@ def test_vectors_of_spark_as_objects_of_pandas(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         model.predict(frame[is_dense]), segment.filter(pa.array(is_dense))
     )
+
+
+def test_sizes_of_sparse_vectors_may_be_floats(tmp_path: Path) -> None:
+    """So pandas writes them where dense vectors have none."""
+    column = KINDS["Spark"](rows())
+    fields = [
+        field.with_type(pa.float64()) if field.name == "size" else field for field in column.type
+    ]
+    is_sparse = [vector and vector["type"] == 0 for vector in column.to_pylist()]
+    sparse_first = column[is_sparse.index(True) :]
+    written(tmp_path / "int.parquet", pa.table({"v": sparse_first}))
+    written(tmp_path / "float.parquet", pa.table({"v": sparse_first.cast(pa.struct(fields))}))
+    for name in ("int", "float"):
+        run(tmp_path / f"{name}.parquet", tmp_path / name, input={"features": ["v"]},
+            prepare={"missing": "mean"})  # fmt: skip
+    same_bits(tmp_path / "int", tmp_path / "float")
+    wrong = {**sparse_first[0].as_py(), "size": 4.5}
+    assert first_shape(pa.array([wrong], pa.struct(fields))) == (0,)
+
+
+def test_values_of_vectors_of_spark_may_have_a_fixed_size(tmp_path: Path) -> None:
+    dense = {"type": 1, "size": None, "indices": None, "values": [1.0, 2.0]}
+    kind = pa.struct([
+        ("type", pa.int8()), ("size", pa.int32()), ("indices", pa.list_(pa.int32())),
+        ("values", pa.list_(pa.float64(), 2)),
+    ])  # fmt: skip
+    matrix = as_matrix(pa.array([dense, None, dense], kind), (2,))
+    np.testing.assert_array_equal(matrix, [[1.0, 2.0], [np.nan] * 2, [1.0, 2.0]])
 
 
 @pytest.mark.parametrize("on_disk", [spill_shard, open_stream])

@@ -5,7 +5,7 @@ tensor are in row-major order. A vector that is missing is a row of missing elem
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ def first_shape(column: pa.Array) -> Shape | None:
     for row in np.flatnonzero(to_numpy(column.is_valid())).tolist():
         value = column[row].as_py()
         if isinstance(value, dict):
-            return (value["size"] or 0 if value["type"] == _SPARSE else len(value["values"] or ()),)
+            return (_spark_length(value),)
         if (shape := _shape_of_value(value, len(by_type))) is not None:
             return shape
     return None
@@ -253,6 +253,14 @@ def _spark_elements(column: pa.StructArray, length: int) -> NDArray[np.float64]:
     return result
 
 
+def _spark_length(vector: Mapping[str, Any]) -> int:
+    """Return the number of elements of a vector of Spark ML; 0 if its size is no whole number."""
+    if vector["type"] != _SPARSE:
+        return len(vector["values"] or ())
+    size = vector["size"]
+    return int(size) if size is not None and float(size).is_integer() else 0
+
+
 def _spark_fields(column: pa.StructArray) -> Sequence[pa.Array]:
     """Return the fields in the order of `_SPARK_FIELDS`, null where the vector is."""
     by_name = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
@@ -275,7 +283,7 @@ def _whole_numbers(column: pa.Array, null: int) -> NDArray[np.int64]:
 def _lengths(column: pa.Array) -> NDArray[np.int64]:
     """Return the lengths of lists, 0 for a missing one, int64 (n,)."""
     if pa.types.is_fixed_size_list(column.type):
-        return np.full(len(column), column.type.list_size, np.int64)
+        return to_numpy(column.is_valid()) * np.int64(column.type.list_size)
     return _whole_numbers(pc.list_value_length(column), 0)
 
 
