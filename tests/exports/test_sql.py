@@ -20,10 +20,15 @@ from support.helpers import THOROUGH, Array, call, in_turn, run
 from support.sql_engines import DuckDB, Postgres, Spark, SqlEngine, SQLite
 
 import gpuseg
+from gpuseg import KMeansModel
+from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError
 from gpuseg.exports.center_model import CenterModel
 from gpuseg.exports.sql.raw_columns import MAX_BRANCHES
 from gpuseg.exports.sql.target import DIALECTS
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import TaskContext
 
 ROW = "number of the row"
@@ -185,6 +190,32 @@ def test_databases_in_process(name: str, way: tuple[str, str]) -> None:
 
 def test_more_centers_than_columns_at_once() -> None:
     check_case(DuckDB(), "many_segments", "columns")
+
+
+def model_of(centers: Array) -> KMeansModel:
+    """Return a model of numbers as they are."""
+    names = tuple(f"f{i}" for i in range(centers.shape[1]))
+    transform = FeatureTransform.identity(len(names))
+    pipeline = FeaturePipeline(tuple(map(Encoder, names)), names, transform)
+    return KMeansModel(pipeline, Centers(centers, np.zeros(len(names), np.float32)))
+
+
+def test_long_sums_take_several_steps() -> None:
+    """DuckDB plans 50 sums of 100 terms in one step for a minute."""
+    rng = np.random.default_rng(0)
+    model, x = model_of(rng.normal(size=(50, 100))), rng.normal(size=(40, 100))
+    sql = gpuseg.export(model, "sql", id_column="id", dialect="sqlite")["segments.sql"].decode()
+    assert '"gpuseg_distances_5" AS' in sql
+    columns = {f"f{i}": x[:, i] for i in range(x.shape[1])}
+    rows = SQLite().run(pa.table({"id": np.arange(len(x)), **columns}), sql)
+    assert [row[1] for row in sorted(rows)] == model.predict(x).tolist()
+
+
+@pytest.mark.parametrize(("k", "is_table"), [(200, False), (1001, True)])
+def test_the_form_depends_on_the_number_of_centers(k: int, is_table: bool) -> None:
+    model = model_of(np.arange(float(k))[:, None])
+    sql = gpuseg.export(model, "sql", id_column="id")["segments.sql"].decode()
+    assert ("CROSS JOIN" in sql) is is_table
 
 
 @pytest.mark.slow

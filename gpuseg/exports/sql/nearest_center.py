@@ -32,15 +32,18 @@ from gpuseg.output_columns import DISTANCE, SEGMENT
 CENTERS_AT_ONCE = 64
 """Centers with a column at the same time; databases limit the columns of a query."""
 
-MAX_PRODUCTS = 5_000
-"""Centers times columns of a row up to which it is chosen without being asked for."""
+MAX_CENTERS, MAX_PRODUCTS = 1_000, 5_000
+"""Centers, and centers times columns of a row, up to which it is chosen without being asked for.
+
+PostgreSQL plans the steps of 1,000 centers for seconds, and those of 2,500 for minutes.
+"""
 
 _SQUARE, _CENTER, _RANK = "squared_distance", "center", "rank_of_center"
 
 
 def is_small(centers: NDArray[np.float64]) -> bool:
     """Return whether the columns form of centers (k, p) is short."""
-    return centers.size <= MAX_PRODUCTS
+    return len(centers) <= MAX_CENTERS and centers.size <= MAX_PRODUCTS
 
 
 def nearest_by_columns(steps: Steps, names: Sequence[str], model: CenterModel) -> None:

@@ -10,6 +10,13 @@ from gpuseg.exports.sql.target import TargetTable
 MAX_TERMS = 100
 """Terms that are added in one expression; SQLite and DuckDB limit the depth of expressions."""
 
+MAX_TERMS_OF_STEP = 400
+"""Terms of all sums of a step, as far as each sum then has at least `MIN_TERMS`: DuckDB looks for
+common expressions in a time that grows with the terms of the step times those of a sum."""
+
+MIN_TERMS = 20
+"""Terms that each sum has in a step; fewer would need many steps."""
+
 
 class Steps:
     """Common table expressions that grow by one step at a time.
@@ -60,10 +67,11 @@ class Steps:
     ) -> None:
         """Add steps with sums, whose terms are added in their order."""
         length = max(map(len, terms.values()))
-        for start in range(0, length, MAX_TERMS):
-            is_last = start + MAX_TERMS >= length
+        at_once = min(max(MAX_TERMS_OF_STEP // len(terms), MIN_TERMS), MAX_TERMS)
+        for start in range(0, length, at_once):
+            is_last = start + at_once >= length
             sums = {
-                c: sum_of(parts[start : start + MAX_TERMS], column(c) if start else None)
+                c: sum_of(parts[start : start + at_once], column(c) if start else None)
                 for c, parts in terms.items()
             }
             self.add(name, sums, without=without if is_last else ())
