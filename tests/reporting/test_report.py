@@ -318,12 +318,14 @@ def test_categories_of_an_order_are_shown_everywhere() -> None:
     assert source.manifest is not None
     content = source.manifest.to_json()
     assert content["features"]["plan_or_none"]["categories"] == list(PLANS)
+    content["features"]["plan_or_none"] |= {"missing": 3, "fill": 0.5}
     for segment in content["segments"]:
         segment["center"]["plan_or_none"] = 1.5
         segment["quantiles"]["plan_or_none"] = [0.0, 0.5, 1.0, 1.5, 2.0]
     manifest = Manifest.from_json(content)
     text = Page(render_report(content)).text
     assert f"{PLANS[1]} to {PLANS[2]}" in text and f"{PLANS[0]} to {PLANS[2]}" in text
+    assert f"(filled with {PLANS[0]} to {PLANS[1]})" in text
     shown = segment_views(manifest)[0]
     spread = {each.feature: each for each in shown.spread}["plan_or_none"]
     assert (spread.median_text, spread.middle_half) == (PLANS[1], f"{PLANS[0]} to {PLANS[2]}")
