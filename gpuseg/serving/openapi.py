@@ -230,6 +230,7 @@ def _schemas(model: LoadedModel, name: str, example: Mapping[str, Any]) -> dict[
         shape={"type": "array", "items": {"type": "integer", "minimum": 0}},
         data={"type": "array", "items": _NUMBER_OR_NULL},
     )
+    instances = {"type": "array", "items": _instance(list(columns.values()))}
     error = _object(error=_TEXT, code=_TEXT)
     answer = _object(
         model_name={"const": name},
@@ -241,9 +242,7 @@ def _schemas(model: LoadedModel, name: str, example: Mapping[str, Any]) -> dict[
         "Row": _object(**columns),
         "Rows": _object(rows={"type": "array", "items": _ref("Row")}),
         "Score": score,
-        "Instances": _object(
-            instances={"type": "array", "items": _instance(list(columns.values()))}
-        ),
+        "Instances": {"anyOf": [_object(instances=instances), instances]},
         "Prediction": prediction,
         "Predictions": _object(predictions={"type": "array", "items": _ref("Prediction")}),
         "InferRequest": _infer_request(model),
