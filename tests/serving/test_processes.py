@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -64,7 +65,7 @@ class Client(Thread):
                 connection.request("POST", "/segments", body, {"content-type": "application/json"})
                 response = connection.getresponse()
                 rows = json.loads(response.read())
-            except OSError:
+            except (OSError, HTTPException):
                 self.failures += 1
                 connection.close()
                 continue
