@@ -52,6 +52,7 @@ class Backend:
         self.assign = centroids.assign
         self.distance_sums = centroids.distance_sums
         self.squared_distances = centroids.squared_distances
+        self.runner_up = centroids.runner_up
 
         self.plus_plus = runs.plus_plus
         self.choose_in_cells = runs.choose_in_cells

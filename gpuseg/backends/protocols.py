@@ -241,6 +241,30 @@ class CentroidKernels(Protocol):
         """Return all squared distances, float64 (n, k)."""
         ...
 
+    def runner_up(
+        self, x: Any, centers: NDArray[np.float64], segment: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the next segment of each row: that of the nearest center of another segment.
+
+        The arrays are in host memory. The nearest center is the first one of equally near ones.
+
+        Parameters
+        ----------
+        x : float32 (n, d)
+        centers : float64 (k, d)
+        segment : int32 (k,)
+            The segment of each center; several may have one segment.
+
+        Returns
+        -------
+        next_segment : int32 (n,)
+            `types.NO_SEGMENT` where no other segment has a center at a finite distance.
+        near, far : float64 (n,)
+            Squared distances to the nearest center, and to the nearest one of another segment,
+            infinite without one.
+        """
+        ...
+
 
 class RunKernels(Protocol):
     """Seeding, and whole runs of k-means, on one block of rows in host memory."""

@@ -12,6 +12,9 @@ from gpuseg.numerics.sum_grid import LloydSums
 MAX_GAP = np.float32(1e37)
 """The gap where there is no other center; finite, so that sums with it are numbers."""
 
+NO_SEGMENT = -1
+"""The next segment where there is one segment only."""
+
 CELLS_READ = 16
 """Cells whose rows are compared with a candidate in seeding, see `RunKernels.choose_in_cells`."""
 

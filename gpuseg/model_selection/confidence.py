@@ -10,12 +10,6 @@ from gpuseg.backends import registry
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
-_MAX_VALUES = 2**22
-"""Maximum squared distances in memory at once."""
-
-NO_SEGMENT = -1
-"""The next segment where there is one segment only."""
-
 
 @dataclass(frozen=True)
 class RunnerUp:
@@ -32,41 +26,11 @@ class RunnerUp:
     centers: NDArray[np.float64]
     segment: NDArray[np.int32] | None = None
 
-
-def confidence_of(
-    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
-) -> NDArray[np.float64]:
-    """Return (b - a) / b for each row, where a and b are the distances to its center and the next.
-
-    From 0, on the border between two segments, to 1, at the center (the simplified silhouette:
-    Hruschka, de Castro and Campello, 2004). 0 where there is no other segment.
-
-    Parameters
-    ----------
-    squares : float64 (m, k)
-        Squared distances to the centers.
-    segment : int32 (k,), optional
-        The segment of each center, where a segment has several: the next center is then one of
-        another segment.
-    """
-    return next_and_confidence(squares, segment)[1]
-
-
-def next_and_confidence(
-    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Return the next segment of each row, `NO_SEGMENT` without one, and its confidence.
-
-    The parameters are those of `confidence_of`. Both arrays are (m,).
-    """
-    segment = np.arange(squares.shape[1], dtype=np.int32) if segment is None else segment
-    rows = np.arange(len(squares))
-    nearest = squares.argmin(axis=1)
-    others = np.where(segment == segment[nearest][:, None], np.inf, squares)
-    following = others.argmin(axis=1)
-    near, far = squares[rows, nearest], others[rows, following]
-    next_segment = np.where(np.isfinite(far), segment[following], NO_SEGMENT).astype(np.int32)
-    return next_segment, simplified_silhouette(np.sqrt(near), np.sqrt(far))
+    def segments(self) -> NDArray[np.int32]:
+        """Return the segment of each center."""
+        if self.segment is None:
+            return np.arange(len(self.centers), dtype=np.int32)
+        return self.segment
 
 
 def simplified_silhouette(
@@ -84,21 +48,24 @@ def simplified_silhouette(
 def confidences(
     x: Any, backend: str, centers: NDArray[np.float64], segment: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
-    """Return `confidence_of` rows (m, d), computed in blocks, float32 (m,)."""
+    """Return the confidence of rows (m, d), float32 (m,); see `next_segments`."""
     return next_segments(x, backend, RunnerUp(centers, segment))[1]
 
 
 def next_segments(
     x: Any, backend: str, runner_up: RunnerUp
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return `next_and_confidence` of rows (m, d), computed in blocks, int32 and float32 (m,)."""
-    b, step = registry.get(backend), max(1, _MAX_VALUES // len(runner_up.centers))
-    following, confidence = np.empty(len(x), np.int32), np.empty(len(x), np.float32)
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
-        squares = b.to_host(b.squared_distances(x[rows], runner_up.centers))
-        following[rows], confidence[rows] = next_and_confidence(squares, runner_up.segment)
-    return following, confidence
+    """Return the next segment of each row (m, d) and its confidence, int32 and float32 (m,).
+
+    The confidence is (b - a) / b, where a and b are the distances to its center and to the nearest
+    one of another segment: from 0, on the border between two segments, to 1, at the center (the
+    simplified silhouette: Hruschka, de Castro and Campello, 2004). Without another segment it is
+    0, and the next segment `NO_SEGMENT`.
+    """
+    following, near, far = registry.get(backend).runner_up(
+        x, runner_up.centers, runner_up.segments()
+    )
+    return following, simplified_silhouette(np.sqrt(near), np.sqrt(far)).astype(np.float32)
 
 
 def keep_confidence(

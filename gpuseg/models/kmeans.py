@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -73,9 +74,13 @@ class KMeansModel(SegmentModel):
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
     ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
-        nearest, to_host = NearestCenter(self.centers, backend), registry.get(backend).to_host
+        nearest, to_host = self._nearest.of(backend), registry.get(backend).to_host
         labels, squares = nearest.labels_and_squares(z, context)
         return to_host(labels), np.sqrt(to_host(squares)) if with_distance else None
+
+    @cached_property
+    def _nearest(self) -> "_NearestByBackend":
+        return _NearestByBackend(self.centers)
 
     def runner_up(self) -> RunnerUp:
         """Return the centers."""
@@ -101,6 +106,24 @@ class KMeansModel(SegmentModel):
         pipeline = FeaturePipeline.from_saved(saved, tensors)
         width = pipeline.feature_transform.n_columns
         return cls(pipeline, saved_centers(tensors, saved.n_clusters, width))
+
+
+class _NearestByBackend:
+    """The packed centers of a model, which are packed once in a process for each backend."""
+
+    def __init__(self, centers: Centers) -> None:
+        self._centers = centers
+        self._packed: dict[str, NearestCenter] = {}
+
+    def __reduce__(self) -> tuple[type["_NearestByBackend"], tuple[Centers]]:
+        return type(self), (self._centers,)  # centers on a GPU stay in their process
+
+    def of(self, backend: str) -> NearestCenter:
+        """Return the centers, packed for a backend."""
+        packed = self._packed.get(backend)
+        if packed is None:
+            packed = self._packed[backend] = NearestCenter(self._centers, backend)
+        return packed
 
 
 def center_tensors(centers: Centers) -> dict[str, NDArray[Any]]:

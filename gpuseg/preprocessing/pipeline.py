@@ -42,6 +42,8 @@ _ROWS_PER_BLOCK = 16_384
 """Rows transformed at a time by a thread; their features stay in the cache."""
 
 
+_NO_ROWS = np.empty(0, np.int64)
+
 _NUMERIC = "biufO"
 """Kinds of arrays of numbers; objects are converted one by one."""
 
@@ -139,7 +141,7 @@ class FeaturePipeline:
         """
         if isinstance(columns, ArrayColumns) and self._numbers is not None:
             unseen: list[UnseenCategory] = []
-            x = columns.features(rows, *self._numbers)
+            x = columns.features(rows, self._numbers)
         else:
             part = columns.read(rows)
             x, unseen = _encode(self.used_encoders, self.features, part, rows.start)
@@ -150,11 +152,14 @@ class FeaturePipeline:
         self, x: NDArray[np.float32], backend: str
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return transformed rows, and which of them are not finite or outside the metric."""
-        is_infinite = np.isinf(x).any(axis=1)  # clipping would hide it
+        infinite = np.isinf(x)  # clipping would hide it
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             z: NDArray[np.float32] = registry.get(backend).prepare(x, self.feature_transform)
-        is_bad = is_infinite | ~np.isfinite(z).all(axis=1)
-        if (outside := outside_values(z, self.metric)) is not None:
+        finite, outside = np.isfinite(z), outside_values(z, self.metric)
+        if finite.all() and not infinite.any() and (outside is None or not outside.any()):
+            return z, _NO_ROWS  # flags of each row take longer
+        is_bad = infinite.any(axis=1) | ~finite.all(axis=1)
+        if outside is not None:
             is_bad |= outside.any(axis=1)
         return z, np.flatnonzero(is_bad)
 
@@ -248,15 +253,25 @@ class FeaturePipeline:
         return [e for e in self.encoders if not used.isdisjoint(e.feature_names())]
 
     @cached_property
-    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.float64] | None] | None:
-        """The column of each feature, and the origins; None if not all features are numbers."""
+    def _numbers(self) -> "_NumberColumns | None":
+        """Where each feature comes from; None if not all features are numbers."""
         encoders = self._encoder_of()
         if any(encoder.kind != "number" for encoder in self.used_encoders):
             return None
         position = {name: f for f, name in enumerate(self.columns)}
         origins = np.array([encoder.origin for encoder in encoders])
         columns = np.array([position[encoder.column] for encoder in encoders])
-        return columns, origins if origins.any() else None
+        is_in_order = np.array_equal(columns, np.arange(len(self.columns)))
+        return _NumberColumns(None if is_in_order else columns, origins if origins.any() else None)
+
+    @cached_property
+    def _array_layout(self) -> "_ArrayLayout":
+        """The columns of arrays."""
+        encoders = self.used_encoders
+        shapes = {e.column: e.shape for e in encoders if e.kind == "vector"}
+        width = sum(math.prod(shapes.get(name, ())) for name in self.columns)
+        categories = [e.column for e in encoders if e.value_type or e.categories]
+        return _ArrayLayout(shapes, width, categories)
 
     def _columns_of_frame(self, X: Any) -> "RawColumns":
         columns = frame_columns(X)
@@ -271,8 +286,7 @@ class FeaturePipeline:
         return FrameColumns({name: columns[name] for name in self.columns})
 
     def _columns_of_array(self, X: Any) -> "RawColumns":
-        encoders = self.used_encoders
-        categories = [e.column for e in encoders if e.value_type or e.categories]
+        shapes, width, categories = self._array_layout
         if categories:
             raise DataError(
                 "array.has_categories",
@@ -289,8 +303,6 @@ class FeaturePipeline:
                 rule="must be rows of features, as in [[1.0, 2.0]]",
                 parameter="X",
             )
-        shapes = {e.column: e.shape for e in encoders if e.kind == "vector"}
-        width = sum(math.prod(shapes.get(name, ())) for name in self.columns)
         if x.shape[1] != width:
             order = [
                 f"the {math.prod(shapes[name]):,} elements of {name}" if name in shapes else name
@@ -303,6 +315,39 @@ class FeaturePipeline:
                 parameter="X",
             )
         return ArrayColumns(x, self.columns, shapes)
+
+
+class _NumberColumns(NamedTuple):
+    """Where features that are numbers come from.
+
+    Attributes
+    ----------
+    columns : int64 (d,) or None
+        The column of each feature; None if they are all columns in their order.
+    origins : float64 (d,) or None
+        What is subtracted from the columns.
+    """
+
+    columns: NDArray[np.int64] | None
+    origins: NDArray[np.float64] | None
+
+
+class _ArrayLayout(NamedTuple):
+    """The columns of an array.
+
+    Attributes
+    ----------
+    shapes : mapping of name to shape
+        Of vectors.
+    width : int
+        Columns in all.
+    categories : list of str
+        Columns of categories, which an array cannot have.
+    """
+
+    shapes: Mapping[str, Shape]
+    width: int
+    categories: list[str]
 
 
 class RawColumns(Protocol):
@@ -342,18 +387,16 @@ class ArrayColumns:
     def __init__(self, x: NDArray[Any], names: Sequence[str], shapes: Mapping[str, Shape]) -> None:
         self._x, self._names, self.n_rows, self._shapes = x, names, len(x), shapes
 
-    def features(
-        self, rows: slice, columns: NDArray[np.int64], origins: NDArray[np.float64] | None
-    ) -> NDArray[np.float32]:
+    def features(self, rows: slice, numbers: _NumberColumns) -> NDArray[np.float32]:
         """Return some rows of columns, minus their origins, as `_encode` returns them one by one.
 
         One column at a time takes longer than all the rest, where the rows are few.
         """
         x = self._numbers(rows)
-        if not np.array_equal(columns, np.arange(x.shape[1])):
-            x = x[:, columns]
-        if origins is not None:
-            x = x.astype(np.float64) - origins
+        if numbers.columns is not None:
+            x = x[:, numbers.columns]
+        if numbers.origins is not None:
+            x = x.astype(np.float64) - numbers.origins
         with np.errstate(over="ignore"):
             return x.astype(np.float32, order="C")
 

@@ -113,10 +113,20 @@ class LoadedModel:
 
     def _as_matrix(self, table: pa.Table) -> NDArray[Any] | None:
         """Return the columns as an array, which is scored faster; None if one has no numbers."""
-        columns = [table[name] for name in self.forms.names]
-        if not all(is_number(column.type) for column in columns):
+        table = table.select(self.forms.names)
+        if not all(map(is_number, table.schema.types)):
             return None
-        return np.stack([as_numbers(column.combine_chunks()) for column in columns], axis=1)
+        batches = table.to_batches()
+        if len(batches) != 1:
+            batches = table.combine_chunks().to_batches() or [
+                pa.RecordBatch.from_pylist([], table.schema)
+            ]
+        columns = [as_numbers(column) for column in batches[0].columns]
+        are_float32 = all(column.dtype == np.float32 for column in columns)
+        X = np.empty((len(table), len(columns)), np.float32 if are_float32 else np.float64)
+        for f, column in enumerate(columns):
+            X[:, f] = column
+        return X
 
     def _matrix(self, rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
         shape = len(rows), len(self.columns)

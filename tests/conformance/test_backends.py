@@ -170,6 +170,28 @@ def test_nearest_is_the_argmin_of_the_float64_distances(
         assert_same_bits(x, before)
 
 
+@pytest.mark.parametrize("n_segments", [1, 2, 5])
+def test_runner_up_is_the_nearest_center_of_another_segment(
+    backend: Backend, n_segments: int
+) -> None:
+    rng = np.random.default_rng(n_segments)
+    for n, k in ((0, 5), (1, 5), (200, 9)):
+        x = rng.integers(0, 4, (n, 3)).astype(np.float32)  # many distances are equal
+        x[n // 2 :] *= 1e30
+        centers = rng.integers(0, 4, (k, 3)).astype(np.float64)
+        segment = rng.permutation(np.arange(k) % n_segments).astype(np.int32)
+        squares = distances_of(x, centers)
+        following, near, far = backend.runner_up(backend.to_device(x), centers, segment)
+        for row in range(n):
+            nearest = int(squares[row].argmin())
+            others = [j for j in range(k) if segment[j] != segment[nearest]]
+            best = min(others, key=lambda j: squares[row, j], default=None)
+            assert near[row] == squares[row, nearest]
+            assert far[row] == (np.inf if best is None else squares[row, best])
+            assert following[row] == (-1 if best is None else segment[best])
+        assert (following.dtype, near.dtype, far.dtype) == (np.int32, np.float64, np.float64)
+
+
 def test_one_step_off_a_bisector_is_decided_exactly(backend: Backend) -> None:
     centers = np.array([[3.0], [-1.25], [0.5], [10.0], [0.5]])
     middles = np.float32([0.875, 1.75, 5.25, 6.5, -0.375, 4.375])

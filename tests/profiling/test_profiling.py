@@ -14,7 +14,7 @@ from support.errors import raises
 
 import gpuseg
 from gpuseg.manifest import MAP_COLUMNS, MAP_LINES
-from gpuseg.model_selection.confidence import confidence_of
+from gpuseg.model_selection.confidence import confidences
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.pca_map import segment_map
 from gpuseg.profiling.rules.rule_language import rule_features, sql_name, sql_number
@@ -308,9 +308,14 @@ def test_map_counts_every_customer_of_the_sample() -> None:
 
 
 def test_confidence_is_one_at_a_center_and_zero_between_two() -> None:
-    squares = np.array([[0.0, 4.0, 9.0], [4.0, 4.0, 9.0], [1.0, 16.0, 4.0], [0.0, 0.0, 1.0]])
-    np.testing.assert_array_equal(confidence_of(squares), [1.0, 0.0, 0.5, 0.0])
-    np.testing.assert_array_equal(confidence_of(squares[:, :1]), np.zeros(4))
+    x = np.float32([[0.0], [2.0], [1.0], [6.0]])
+    centers = np.array([[0.0], [4.0], [9.0]])
+    np.testing.assert_array_equal(
+        confidences(x, "numpy", centers, None), np.float32([1, 0, 2 / 3, 1 / 3])
+    )
+    np.testing.assert_array_equal(confidences(x, "numpy", centers[:1], None), np.zeros(4))
+    twins = np.zeros((2, 1))
+    np.testing.assert_array_equal(confidences(x[:1], "numpy", twins, None), [0.0])
 
 
 @pytest.mark.slow

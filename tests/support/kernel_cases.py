@@ -246,6 +246,13 @@ def _try_distances(case: PreparedCase) -> None:
         case.backend.to_host(case.backend.squared_distances(case.device_x, values)),
         case.spec.squared_distances(case.x, values),
     )
+    segment = (np.arange(len(values)) % 3).astype(np.int32)
+    names = ("next segments", "distances to the nearest", "distances to the next")
+    actual = case.backend.runner_up(case.device_x, values, segment)
+    for name, array, expected in zip(
+        names, actual, case.spec.runner_up(case.x, values, segment), strict=True
+    ):
+        _same(name, array, expected)
 
 
 def _try_passes(case: PreparedCase) -> None:

@@ -15,6 +15,7 @@ from gpuseg.backends.cuda.shapes import GROUP, alignment
 from gpuseg.backends.cuda.stream import on_stream
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba.centroids import NumbaCentroids
+from gpuseg.backends.numpy.centroids import runner_up_in_blocks
 from gpuseg.backends.types import Centers, PackedCenters, PackedRun, RowBounds
 from gpuseg.numerics.sum_grid import STEPS, AssignmentSums, LloydSums, SumGrid
 
@@ -179,6 +180,17 @@ class CudaCentroids:
         exact = launcher.to_device(np.ascontiguousarray(centers))
         launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), exact, np.int32(k), squares])
         return launcher.to_host(squares) if is_on_host else squares
+
+    def runner_up(
+        self, x: Any, centers: NDArray[np.float64], segment: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        def squares_of(rows: slice) -> NDArray[np.float64]:
+            squares: NDArray[np.float64] = self._launcher.to_host(
+                self.squared_distances(x[rows], centers)
+            )
+            return squares
+
+        return runner_up_in_blocks(squares_of, len(x), segment)
 
     def _to_device(self, array: Any) -> Any:
         """Return an array on the device; None stays None."""

@@ -87,3 +87,12 @@ class NumbaCentroids:
         distances = np.empty((x.shape[0], centers.shape[0]))
         exact_distances.squared_distances(read_only(x), read_only(centers), distances)
         return distances
+
+    def runner_up(
+        self, x: NDArray[np.float32], centers: NDArray[np.float64], segment: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        label, near, far = np.empty(len(x), np.int32), np.empty(len(x)), np.empty(len(x))
+        exact_distances.runner_up(
+            read_only(x), read_only(centers), read_only(segment), label, near, far
+        )
+        return label, near, far

@@ -27,7 +27,7 @@ def load_kernels(seeds: bool) -> None:
     grid = SumGrid(np.ones((2, 1)), np.ones(2))
     b.lloyd(x, None, [PackedRun(packed, b.new_bounds(1, 1))], grid)
     b.nearest(x, packed)
-    b.squared_distances(x, centers.values)
+    b.runner_up(x, centers.values, np.zeros(1, np.int32))
     order, classes = np.zeros((1, 1), np.int32), np.zeros(1, np.int32)
     trees.best_splits(x, order, classes, np.ones(1, np.int64), 1)
     if seeds:

@@ -1,7 +1,7 @@
 """The specification of the centroid kernels."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.numpy.distances import squared_distances
-from gpuseg.backends.types import MAX_GAP, Centers, PackedRun, RowBounds
+from gpuseg.backends.types import MAX_GAP, NO_SEGMENT, Centers, PackedRun, RowBounds
 from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid, on_grid
 
 _BLOCK_ROWS = 8192
 """Rows with distances in memory at a time."""
+
+_MAX_VALUES = 2**22
+"""Squared distances in memory at a time."""
 
 
 class NumpyCentroids:
@@ -82,6 +85,31 @@ class NumpyCentroids:
         self, x: NDArray[np.float32], centers: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         return squared_distances(x, centers)
+
+    def runner_up(
+        self, x: NDArray[np.float32], centers: NDArray[np.float64], segment: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        return runner_up_in_blocks(
+            lambda rows: squared_distances(x[rows], centers), len(x), segment
+        )
+
+
+def runner_up_in_blocks(
+    squares_of: Callable[[slice], NDArray[np.float64]], n_rows: int, segment: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """Return `CentroidKernels.runner_up` from the squared distances of some rows at a time."""
+    label = np.empty(n_rows, np.int32)
+    near, far = np.empty(n_rows), np.empty(n_rows)
+    step = max(1, _MAX_VALUES // len(segment))
+    for start in range(0, n_rows, step):
+        rows = slice(start, start + step)
+        squares = squares_of(rows)
+        nearest = squares.argmin(axis=1)
+        others = np.where(segment == segment[nearest][:, None], np.inf, squares)
+        following = others.argmin(axis=1)
+        near[rows], far[rows] = squares.min(axis=1), others.min(axis=1)
+        label[rows] = np.where(np.isfinite(far[rows]), segment[following], NO_SEGMENT)
+    return label, near, far
 
 
 def assignment_sums(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.kernel import kernel
+from gpuseg.backends.types import NO_SEGMENT
 
 _ROWS = 64
 """Rows computed together: their distances stay in registers and in the L1 cache."""
@@ -70,28 +71,74 @@ def label_distances(
 def squared_distances(
     x: NDArray[np.float32], centers: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> None:
-    """Write the squared distance of every row to every center into distances (n, k).
-
-    Several rows together, so that the features of each are taken in order and the additions
-    still fill the processor.
-    """
-    n_features = x.shape[1]
-    columns = np.empty((n_features, _ROWS))
-    total = np.empty(_ROWS)
+    """Write the squared distance of every row to every center into distances (n, k)."""
+    columns, squares = np.empty((x.shape[1], _ROWS)), np.empty((centers.shape[0], _ROWS))
     for start in range(0, x.shape[0], _ROWS):
         rows = min(_ROWS, x.shape[0] - start)
-        for i in range(rows):
-            for f in range(n_features):
-                columns[f, i] = x[start + i, f]
+        _squares_of_rows(x, start, rows, centers, columns, squares)
         for k in range(centers.shape[0]):
-            total[:] = 0.0
-            for f in range(n_features):
-                center = centers[k, f]
-                for i in range(_ROWS):
-                    difference = columns[f, i] - center
-                    total[i] += difference * difference
             for i in range(rows):
-                distances[start + i, k] = total[i]
+                distances[start + i, k] = squares[k, i]
+
+
+@kernel
+def runner_up(
+    x: NDArray[np.float32],
+    centers: NDArray[np.float64],
+    segment: NDArray[np.int32],
+    label: NDArray[np.int32],
+    near: NDArray[np.float64],
+    far: NDArray[np.float64],
+) -> None:
+    """Write the next segment, and the squared distances to it and to the nearest one, all (n,)."""
+    columns, squares = np.empty((x.shape[1], _ROWS)), np.empty((centers.shape[0], _ROWS))
+    nearest, following = np.empty(_ROWS, np.int32), np.empty(_ROWS, np.int32)
+    least, second = np.empty(_ROWS), np.empty(_ROWS)
+    for start in range(0, x.shape[0], _ROWS):
+        rows = min(_ROWS, x.shape[0] - start)
+        _squares_of_rows(x, start, rows, centers, columns, squares)
+        for i in range(_ROWS):
+            nearest[i], least[i] = segment[0], squares[0, i]
+            following[i], second[i] = NO_SEGMENT, np.inf
+        for k in range(1, centers.shape[0]):
+            for i in range(_ROWS):
+                is_less = squares[k, i] < least[i]
+                least[i] = squares[k, i] if is_less else least[i]
+                nearest[i] = segment[k] if is_less else nearest[i]
+        for k in range(centers.shape[0]):
+            for i in range(_ROWS):
+                is_less = (segment[k] != nearest[i]) & (squares[k, i] < second[i])
+                second[i] = squares[k, i] if is_less else second[i]
+                following[i] = segment[k] if is_less else following[i]
+        for i in range(rows):
+            label[start + i], near[start + i], far[start + i] = following[i], least[i], second[i]
+
+
+@uncounted
+def _squares_of_rows(
+    x: NDArray[np.float32],
+    start: int,
+    rows: int,
+    centers: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    """Write the squared distances of some rows to every center into squares (k, _ROWS).
+
+    Several rows together, so that the features of each are taken in order and the additions
+    still fill the processor. `columns` (d, _ROWS) is overwritten.
+    """
+    for i in range(rows):
+        for f in range(x.shape[1]):
+            columns[f, i] = x[start + i, f]
+    for k in range(centers.shape[0]):
+        for i in range(_ROWS):
+            squares[k, i] = 0.0
+        for f in range(x.shape[1]):
+            center = centers[k, f]
+            for i in range(_ROWS):
+                difference = columns[f, i] - center
+                squares[k, i] += difference * difference
 
 
 @partial(kernel, error_model="numpy")
