@@ -29,7 +29,9 @@ reported: list[int] = []
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Executor]:
+def started(
+    two_workers: dict[str, Any],  # if they started later, they would use the folder of this run
+) -> Iterator[Executor]:
     spec = ClusterSpec("dask", 2, 1, None)
     with open_executor(spec, reported.append, lambda text: None) as executor:
         yield executor
@@ -180,39 +182,38 @@ def test_all_workers_are_lost_at_once(executor: Executor) -> None:
     assert executor.map(total) == [10, 20]
 
 
-def test_a_lost_scheduler_is_an_error_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 1)
-    with started_process(SCHEDULER) as (scheduler, address), connected(address) as lost:
-        lost.load(load, [10])
-        scheduler.kill()
-        calls: list[Callable[[], object]] = [
-            lambda: lost.map(total),
-            lambda: lost.apply(append, 1),
-            lambda: lost.shuffle_reduce(split_all, sum, 2),
-            lambda: lost.shuffle(split_all, take_all),
-            lambda: lost.load(load, [10]),
-            lost.workers,
-        ]
-        for call in calls:
-            with raises("cluster.scheduler_lost", ResourceError):
-                call()
-        assert lost.describe()["n_workers"] == 1
+def test_a_stopped_or_lost_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is stopped is not waited for; one that is lost is an error in every call."""
+    with started_process(SCHEDULER) as (scheduler, address):
+        monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 0.1)
+        scheduler.send_signal(signal.SIGSTOP)
+        with raises("cluster.unreachable", ResourceError), connected(address):
+            pass
+        scheduler.send_signal(signal.SIGCONT)
+        monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 1)
+        with connected(address) as lost:
+            lost.load(load, [10])
+            scheduler.kill()
+            calls: list[Callable[[], object]] = [
+                lambda: lost.map(total),
+                lambda: lost.apply(append, 1),
+                lambda: lost.shuffle_reduce(split_all, sum, 2),
+                lambda: lost.shuffle(split_all, take_all),
+                lambda: lost.load(load, [10]),
+                lost.workers,
+            ]
+            for call in calls:
+                with raises("cluster.scheduler_lost", ResourceError):
+                    call()
+            assert lost.describe()["n_workers"] == 1
 
 
-def test_a_client_that_dask_has_closed_is_a_lost_scheduler() -> None:
-    with started_process(SCHEDULER) as (_, address), connected(address) as executor:
+def test_a_client_that_dask_has_closed_is_a_lost_scheduler(two_workers: dict[str, Any]) -> None:
+    with connected(two_workers["cluster"]) as executor:
         assert isinstance(executor, DaskExecutor)
         executor._client.sync(executor._client.rpc.close)
         with raises("cluster.scheduler_lost", ResourceError):
             executor.workers()
-
-
-def test_a_stopped_scheduler_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 1)
-    with started_process(SCHEDULER) as (scheduler, address):
-        scheduler.send_signal(signal.SIGSTOP)
-        with raises("cluster.unreachable", ResourceError), connected(address):
-            pass
 
 
 def connected(address: str) -> AbstractContextManager[Executor]:

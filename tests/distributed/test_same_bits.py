@@ -30,7 +30,7 @@ class BitsCase:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> BitsCase:
     folder = tmp_path_factory.mktemp("bits")
     # Many rows are more than a block, and more than the sample for seeding.
-    rows = 140_000 if THOROUGH else 6_000
+    rows = 140_000 if THOROUGH else 2_000
     write_customers(folder / "data", rows=rows, files=3)
     sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
     refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)
@@ -110,7 +110,9 @@ def test_in_process(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "refiled"), [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("workers", "refiled"), [(1, False), (2, False), (2, True)] if THOROUGH else [(2, True)]
+)
 def test_on_dask(
     case: BitsCase,
     expected: dict[str, Any],
@@ -124,8 +126,9 @@ def test_on_dask(
 
 
 @pytest.mark.slow
-def test_on_four_workers(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
-    actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=4)
+def test_on_workers_of_its_own(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
+    n_workers = 4 if THOROUGH else 3
+    actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=n_workers)
     assert actual == expected
 
 
