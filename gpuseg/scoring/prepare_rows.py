@@ -68,10 +68,11 @@ class RowPreparer:
     plan : ShardPlan
         The rows are of this shard.
     backend : str
+        Imported when the first rows are prepared, if it is not: another thread may do so meanwhile.
     """
 
     def __init__(self, pipeline: FeaturePipeline, plan: ShardPlan, backend: str) -> None:
-        self._pipeline, self._plan, self._backend = pipeline, plan, registry.get(backend)
+        self._pipeline, self._plan, self._backend = pipeline, plan, backend
         encoded = [name for e in plan.encoders for name in e.feature_names()]
         self._width = len(encoded)
         position = {name: f for f, name in enumerate(encoded)}
@@ -114,7 +115,8 @@ class RowPreparer:
         is_finite = bool(np.isfinite(low) and np.isfinite(high))
         infinite = None if is_finite else _in_rows(np.isinf(x))
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            z: NDArray[np.float32] = self._backend.prepare(x, self._pipeline.feature_transform)
+            backend = registry.get(self._backend)
+            z: NDArray[np.float32] = backend.prepare(x, self._pipeline.feature_transform)
         bad = self._bad_rows(z, infinite, kept, batch, start)
         ids = None if plan.id is None else batch.column(plan.id)
         carried = [batch.column(name) for name in plan.carried]

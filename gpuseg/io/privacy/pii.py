@@ -111,7 +111,7 @@ def _kind_of_compound(word: str) -> str | None:
 
 def personal_values(column: pa.Array) -> str | None:
     """Return the kind of personal data that the first values of a column are, or None."""
-    values = column.drop_null()[:_SAMPLE]
+    values = _present(column)[:_SAMPLE]
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_decimal(values.type):
@@ -123,6 +123,12 @@ def personal_values(column: pa.Array) -> str | None:
     if pa.types.is_string_view(values.type):
         return _kind_of_texts(pc.cast(values[:_TEXT_SAMPLE], pa.string()).to_pylist())
     return None
+
+
+def _present(column: pa.Array) -> pa.Array:
+    """Return the values that are not null; where numbers have no null, for nothing."""
+    is_complete = pa.types.is_primitive(column.type) and not column.null_count
+    return column if is_complete else column.drop_null()  # this imports pyarrow.compute
 
 
 def contact(name: str, column: pa.Array) -> str | None:
@@ -139,7 +145,7 @@ def contact(name: str, column: pa.Array) -> str | None:
 
 def _are_long_numbers(column: pa.Array) -> bool:
     """Return whether the first values are whole numbers of six to fifteen digits, also as text."""
-    first = column.drop_null()[:_TEXT_SAMPLE]
+    first = _present(column)[:_TEXT_SAMPLE]
     if pa.types.is_dictionary(first.type):
         first = first.dictionary_decode()
     if not (pa.types.is_integer(first.type) or is_text(first.type)):
@@ -154,7 +160,7 @@ def are_card_numbers(column: pa.Array) -> bool:
     """
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return False
-    values = to_numpy(column.drop_null()[:_SAMPLE])
+    values = to_numpy(_present(column)[:_SAMPLE])
     if values.dtype.kind == "f":
         values = values.astype(np.float64)  # a smaller type cannot have the bounds
     if not len(values) or not (values >= MIN_CARD_NUMBER).all() or (values >= 1e19).any():

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuseg.backends import registry
 from gpuseg.errors import DataError, parameter_names
 from gpuseg.formatting import count, count_with
 from gpuseg.io.parquet.shard_plan import ShardPlan
@@ -197,12 +198,19 @@ def _load(section: dict[str, Any]) -> ModelFiles:
 
 
 def _importer(plan: RunPlan) -> Callable[[], None]:
-    """Return a function that imports what publishing needs, while rows are scored."""
-    return _import_later
+    """Return a function that imports, while rows are decoded, what comes after decoding."""
+    is_local = plan.resolved.cluster.cluster == "local"
+    return partial(_import_later, plan.resolved.backend.name if is_local else None)
 
 
-def _import_later() -> None:
+def _import_later(backend: str | None) -> None:
+    """Import the backend, if one is named, for which threads wait then; and the report.
+
+    An interrupted import could leave a lock taken.
+    """
     with interrupts_deferred():
+        if backend is not None:
+            registry.get(backend)
         import_module("gpuseg.reporting.scores_report")
 
 
