@@ -1,6 +1,7 @@
 """The transform from raw feature vectors to those that are clustered."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class FeatureTransform:
         """Whether the columns of a row are its features, each by itself."""
         return self.projection is None and not self.unit
 
-    @property
+    @cached_property
     def only_scales(self) -> bool:
         """Whether nothing is filled, clipped or transformed before shift and scale."""
         keeps_values = self.clip is None and not self.transform.any()
