@@ -1,4 +1,4 @@
-"""The routes, as an ASGI application.
+"""The routes: which answer a request gets.
 
 A framework would find the route and build request and response objects: with one row a request
 that took a third of the time.
@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ from gpuseg.serving.access_token import check_token
 from gpuseg.serving.batching import MAX_ROWS, MicroBatcher
 from gpuseg.serving.failure_log import FailureLog
 from gpuseg.serving.http_messages import HttpAnswer, HttpRequest, error_answer, json_answer
-from gpuseg.serving.limits import Receive, RequestLimits, read_body
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.media_types import (
     ARROW,
@@ -43,8 +44,6 @@ from gpuseg.serving.protocols.answers import WRONG_ROWS
 from gpuseg.serving.protocols.binary_tensors import EXTENSION, LENGTH_HEADER
 from gpuseg.serving.request_errors import Disconnected, RequestError
 from gpuseg.serving.request_rows import RequestRows
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 T = TypeVar("T")
 
@@ -113,27 +112,30 @@ class ScoringApp:
         self._batcher: MicroBatcher | None = None
         self._routes = self._all_routes()
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        request, model = HttpRequest(scope), self._current.model
+    async def __call__(self, request: HttpRequest) -> HttpAnswer:
+        """Return the answer to a request.
+
+        Raises
+        ------
+        Disconnected
+            If the client goes while its body is read.
+        """
+        started, model = time.perf_counter(), self._current.model
         route = self._find(request.path, model)
         self._metrics.begin_request()
         status = 499  # the client has gone
         try:
-            answer = await self._answer(request, model, route, receive)
+            answer = await self._answer(request, model, route)
             status = answer.status
-            if request.may_go_on():  # the connection would wait for its end
-                answer.headers["connection"] = "close"
-            # Without the token, nothing is told of the model.
-            await _send(answer, None if status == 401 else model.run_id, send)
-        except Disconnected:
-            pass
         finally:
             name = _OTHER if route is None else route.name
             self._metrics.end_request(name, status, time.perf_counter() - started)
+        if status != HTTPStatus.UNAUTHORIZED:  # else nothing is told of the model
+            answer.headers[_RUN_HEADER] = model.run_id
+        return answer
 
     async def _answer(
-        self, request: HttpRequest, model: LoadedModel, route: Route | None, receive: Receive
+        self, request: HttpRequest, model: LoadedModel, route: Route | None
     ) -> HttpAnswer:
         """Return the answer, whatever happens."""
         try:
@@ -153,7 +155,7 @@ class ScoringApp:
                     headers={"allow": ", ".join(route.methods)},
                 )
             if route.is_limited:
-                return await self._limited(request, model, route, receive)
+                return await self._limited(request, model, route)
             return await route.answer(request, model)
         except RequestError as error:
             self._log.write(f"{error.status} {request.method} {request.path}: {error.code}")
@@ -166,9 +168,7 @@ class ScoringApp:
             self._log.write(f"500 {request.method} {request.path}: {_in_one_line(error)}")
             return json_answer({"error": "internal error", "code": "internal"}, 500)
 
-    async def _limited(
-        self, request: HttpRequest, model: LoadedModel, route: Route, receive: Receive
-    ) -> HttpAnswer:
+    async def _limited(self, request: HttpRequest, model: LoadedModel, route: Route) -> HttpAnswer:
         if self._n_running >= self._limits.requests:
             raise RequestError(
                 503,
@@ -180,8 +180,7 @@ class ScoringApp:
         try:
             if request.header(b"content-encoding") not in (b"", b"identity"):
                 raise _unsupported("content encoding", "identity")
-            request.body = await read_body(receive, request.content_length(), self._limits)
-            request.is_read = True
+            await request.read()
             return await route.answer(request, model)
         finally:
             self._n_running -= 1
@@ -397,18 +396,6 @@ class ScoringApp:
         rows = f"{scored.n_wrong:,} of {count(scored.n_rows, 'row')}"
         self._log.write(f"400 {request.method} {request.path}: {WRONG_ROWS}, {rows}")
         return HttpAnswer(body, 400, kind)
-
-
-async def _send(answer: HttpAnswer, run_id: str | None, send: Send) -> None:
-    headers = [
-        (b"content-type", answer.media_type.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-        *((name.encode(), value.encode()) for name, value in answer.headers.items()),
-    ]
-    if run_id is not None:
-        headers.append((_RUN_HEADER.encode(), run_id.encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _asks_for_page(request: HttpRequest) -> bool:

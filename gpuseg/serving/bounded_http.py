@@ -1,114 +1,272 @@
-"""uvicorn's connection, with the limits that it does not have itself.
+"""A connection of HTTP/1.1, with limits for all that a client can send, or leave out.
 
-A request line and headers of any length would be kept in memory, and a connection that sends
-nothing would stay open. What is refused here is answered with JSON, as everything else.
+There is no ASGI between the parser and the application: with one row a request, its messages took
+longer than the row. An answer is written at once, so that its client wakes up once.
 """
 
 import asyncio
-import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
 
+from gpuseg.serving.http_messages import HttpAnswer, HttpRequest, error_answer
+from gpuseg.serving.incoming_body import IncomingBody
 from gpuseg.serving.limits import RequestLimits
+from gpuseg.serving.request_errors import Disconnected, RequestError
+
+_UNREAD_BYTES = 2**16
+"""Bytes of a body that are kept while nobody reads it; the others stay in the socket."""
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """A connection whose requests stay within limits."""
+class BoundedHttp(asyncio.Protocol):
+    """A connection whose requests stay within limits; they are answered in their order.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+        Its application returns the answer to a request.
+    server_state : uvicorn.server.ServerState
+        Has the connections and the tasks that the server waits for at its end.
+    app_state, _loop
+        As uvicorn gives them; not used.
+    """
 
     limits = RequestLimits()
+    keep_alive_seconds = 75.0
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        self._app: Callable[[HttpRequest], Awaitable[HttpAnswer]] = config.loaded_app
+        self._state = server_state
+        self._loop = asyncio.get_running_loop()
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._url, self._headers = b"", list[tuple[bytes, bytes]]()
+        self._head_bytes, self._is_in_head = 0, True
+        self._request: HttpRequest | None = None
+        """The one that is being answered."""
+        self._arriving: HttpRequest | None = None
+        """The one whose body is on its way, unless it is answered already."""
+        self._others: deque[HttpRequest] = deque()
+        """Those that came before the answer to an earlier one."""
+        self._is_ending = self._is_reading_paused = self._is_writing_paused = False
+        self._deadline = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    # What the transport and the server call.
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
-        self._is_in_head = True
-        self._wait_for_head()
-        if len(self.connections) > self.limits.connections:
+        self._transport = transport
+        self._state.connections.add(self)
+        self._wait(self.limits.seconds)
+        if len(self._state.connections) > self.limits.connections:
             self._refuse(503, "server.busy", "too many connections are open")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._stop_waiting()
-        self._stop_waiting_for_reader()
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
+        for timer in (self._timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        self._others.clear()
+        if self._arriving is not None:
+            self._arriving.incoming.disconnect()
+        self._parser = None
 
     def data_received(self, data: bytes) -> None:
         """Take data; those of the headers are counted."""
+        if self._parser is None:
+            return
+        is_first = not self._head_bytes
         if self._is_in_head:
             self._head_bytes += len(data)
-            if self._timer is None:
-                self._wait_for_head()
-            before = self.cycle
-            super().data_received(data)
-            # The first piece of a body may come with the headers.
-            is_late = self._head_bytes > self.limits.header_bytes
-            if is_late and self._is_in_head and self.cycle is before:
-                self._refuse(431, "request.headers_too_long", "the headers are too long")
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # it is answered as if it did not ask for that
+            pass
+        except httptools.HttpParserError:
+            self._refuse(400, "request.not_http", "the request is not HTTP/1.1")
             return
-        super().data_received(data)
-        if self._timer is None and self.cycle.response_complete:
-            self._wait_for_head()  # of the next request: nobody reads the rest of the body
+        if self._head_bytes:
+            if self._head_bytes > self.limits.header_bytes:
+                self._refuse(431, "request.headers_too_long", "the headers are too long")
+            elif is_first:
+                self._wait(self.limits.seconds)
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read its answer, which stays in memory."""
-        super().pause_writing()
-        self._write_timer = self.loop.call_later(self.limits.seconds, self.transport.abort)
+        self._is_writing_paused = True
+        self._write_timer = self._loop.call_later(self.limits.seconds, self._transport.abort)
 
     def resume_writing(self) -> None:
         """Stop waiting: most of the answer has been read."""
-        self._stop_waiting_for_reader()
-        super().resume_writing()
+        self._is_writing_paused = False
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        self._begin_next()
+
+    def shutdown(self) -> None:
+        """Close the connection after the answers to the requests that have begun."""
+        self._is_ending = True
+        if self._request is None and not self._others:
+            self._transport.close()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target of the request."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those behind a body are not needed."""
+        if self._is_in_head:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Begin the request, whose body has limits of its own (`limits.read_body`)."""
-        self._is_in_head = False
-        self._head_bytes = 0
-        self._stop_waiting()
-        super().on_headers_complete()
+        """Begin to answer the request, whose body may still be on its way."""
+        self._is_in_head, self._head_bytes = False, 0
+        self._deadline = float("inf")
+        path = httptools.parse_url(self._url).path.decode("ascii")
+        request = HttpRequest(
+            self._parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            self._headers,
+            self._parser.get_http_version() != "1.0" and self._parser.should_keep_alive(),
+        )
+        announced = request.content_length()
+        request.incoming = IncomingBody(announced, self.limits, self._read_on)
+        self._arriving = request
+        self._others.append(request)
+        self._begin_next()
+        if self._others:
+            self._pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; what comes after the answer is dropped."""
+        request = self._arriving
+        if request is None:
+            return
+        request.incoming.add(body)
+        if request.incoming.n_bytes > _UNREAD_BYTES and not request.incoming.is_wanted:
+            self._pause_reading()
 
     def on_message_complete(self) -> None:
         """Wait for another request."""
         self._is_in_head = True
-        super().on_message_complete()
+        if self._arriving is None:
+            self._wait(self.keep_alive_seconds)
+            return
+        self._arriving.incoming.end()
+        self._arriving = None
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        self._refuse(400, "request.not_http", "the request is not HTTP/1.1")
+    # Answers.
 
-    def _wait_for_head(self) -> None:
-        self._timer = self.loop.call_later(self.limits.seconds, self._head_is_late)
+    def _begin_next(self) -> None:
+        if self._request is not None or self._is_writing_paused or not self._others:
+            return
+        self._request = self._others.popleft()
+        task = self._loop.create_task(self._answer(self._request))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
 
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def _answer(self, request: HttpRequest) -> None:
+        try:
+            answer = await self._app(request)
+        except Disconnected:
+            return
+        if not self._transport.is_closing():
+            self._finish(request, answer)
 
-    def _stop_waiting_for_reader(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+    def _finish(self, request: HttpRequest, answer: HttpAnswer) -> None:
+        self._request = None
+        closes = (
+            not request.keeps_alive
+            or request.may_go_on()  # the connection would wait for its end
+            or answer.closes
+            or (self._is_ending and not self._others)
+        )
+        self._write(answer, closes, has_body=request.method != "HEAD")
+        if closes:
+            self._transport.close()
+            return
+        self._resume_reading()
+        if self._others:
+            self._begin_next()
+        elif self._arriving is request:  # nobody reads the rest
+            self._arriving = None
+            self._wait(self.limits.seconds)
+        elif not self._head_bytes:
+            self._wait(self.keep_alive_seconds)
 
-    def _head_is_late(self) -> None:
-        if self._head_bytes:
-            self._refuse(408, "request.too_slow", "the headers did not arrive in time")
-        else:
-            self.transport.close()
+    def _write(self, answer: HttpAnswer, closes: bool, *, has_body: bool = True) -> None:
+        headers = [(name.decode(), value.decode()) for name, value in self._state.default_headers]
+        headers += [
+            ("content-type", answer.media_type),
+            ("content-length", str(len(answer.body))),
+            *answer.headers.items(),
+        ]
+        if closes:
+            headers.append(("connection", "close"))
+        text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        head = b"%b%b\r\n" % (_STATUS_LINES[answer.status], text.encode())
+        self._transport.writelines([head, answer.body] if has_body else [head])
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        self._stop_waiting()
-        if self.transport is None or self.transport.is_closing():
+        """Answer what does not become a request, and close the connection."""
+        if self._transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:  # an answer is on its way
-            self.transport.close()
+        if self._request is None and not self._others:  # else an answer is on its way
+            headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+            self._write(error_answer(RequestError(status, code, message, headers=headers)), True)
+        self._transport.close()
+
+    # What is waited for.
+
+    def _read_on(self) -> None:
+        """Take the rest of a body that somebody reads."""
+        if self._request is not None and self._request.header(b"expect").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for data; a timer that runs already is set on when it ends, not for each request."""
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._deadline == float("inf"):
             return
-        wait = b"retry-after: 1\r\n" if status == 503 else b""
-        body = json.dumps({"error": message, "code": code}).encode()
-        self.transport.write(
-            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            % (STATUS_LINE[status], wait, len(body))
-        )
-        self.transport.write(body)
-        self.transport.close()
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._check_time)
+        elif self._head_bytes:
+            self._refuse(408, "request.too_slow", "the headers did not arrive in time")
+        else:
+            self._transport.close()

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpuseg.serving.incoming_body import IncomingBody
 from gpuseg.serving.media_types import JSON
 from gpuseg.serving.request_errors import RequestError
 
@@ -11,27 +12,49 @@ _READ_AT_ONCE = 2**16
 
 
 class HttpRequest:
-    """A request whose body has been read.
+    """A request whose headers have arrived.
 
     Parameters
     ----------
-    scope : mapping
-        Of ASGI.
+    method, path : str
+    headers : list of tuple
+        Names in lower case, and values.
+    keeps_alive : bool
+        Whether the client wants to send another request on the connection.
 
     Attributes
     ----------
-    method, path : str
+    method, path, keeps_alive
+        As given.
+    incoming : IncomingBody
+        The body, as it arrives.
     body : bytes
+        The body, once it has been read.
     is_read : bool
-        Whether the body has been read to its end.
+        Whether it has been read to its end.
     """
 
-    def __init__(self, scope: Any) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+    incoming: IncomingBody
+
+    def __init__(
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], keeps_alive: bool
+    ) -> None:
+        self.method, self.path, self.keeps_alive = method, path, keeps_alive
         self.body = b""
         self.is_read = False
-        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._headers = headers
+
+    async def read(self) -> None:
+        """Read the body.
+
+        Raises
+        ------
+        RequestError
+            For a body that is too long, or comes too slowly.
+        Disconnected
+        """
+        self.body = await self.incoming.read()
+        self.is_read = True
 
     def header(self, name: bytes) -> bytes:
         """Return a header; empty if it is not there."""
@@ -68,24 +91,23 @@ class HttpAnswer:
     media_type : str
     headers : dict of str to str
         Further headers.
+    closes : bool
+        Whether the connection is closed after the answer.
     """
 
     body: bytes
     status: int = 200
     media_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    closes: bool = False
 
 
-def json_answer(
-    content: Any, status: int = 200, headers: dict[str, str] | None = None
-) -> HttpAnswer:
+def json_answer(content: Any, status: int = 200) -> HttpAnswer:
     """Return an answer of JSON."""
-    return HttpAnswer(json.dumps(content, ensure_ascii=False).encode(), status, JSON, headers or {})
+    return HttpAnswer(json.dumps(content, ensure_ascii=False).encode(), status)
 
 
 def error_answer(error: RequestError) -> HttpAnswer:
     """Return the answer to a request that is refused."""
-    headers = dict(error.headers)
-    if error.closes:
-        headers["connection"] = "close"
-    return json_answer(error.body(), error.status, headers)
+    body = json.dumps(error.body(), ensure_ascii=False).encode()
+    return HttpAnswer(body, error.status, JSON, dict(error.headers), error.closes)

@@ -1,13 +1,8 @@
-"""How much one request may ask for, and reading a body within these limits."""
+"""How much one request may ask for."""
 
-from asyncio import timeout
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
-from gpuseg.serving.request_errors import Disconnected, RequestError
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from gpuseg.serving.request_errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -59,47 +54,3 @@ class RequestLimits:
             f"a body may have {self.body_bytes:,} bytes; send the rows in several requests",
             closes=True,
         )
-
-
-async def read_body(receive: Receive, announced: int | None, limits: RequestLimits) -> bytes:
-    """Return the body of a request.
-
-    Parameters
-    ----------
-    announced : int or None
-        Its bytes, if the request says how many.
-
-    Raises
-    ------
-    RequestError
-        For a body that is too long, or comes too slowly.
-    Disconnected
-    """
-    if announced is not None and announced > limits.body_bytes:
-        raise limits.too_large()
-    try:
-        async with timeout(limits.seconds):
-            return await _read_all(receive, limits)
-    except TimeoutError:
-        raise RequestError(
-            408,
-            "request.too_slow",
-            f"the body did not arrive within {limits.seconds:g} seconds",
-            closes=True,
-        ) from None
-
-
-async def _read_all(receive: Receive, limits: RequestLimits) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if size > limits.body_bytes:
-            raise limits.too_large()
-        if not message.get("more_body"):
-            return part if len(parts) == 1 else b"".join(parts)

@@ -94,7 +94,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=type("LimitedHttp", (BoundedHttp,), {"limits": limits}),
+            http=type("LimitedHttp", (BoundedHttp,), {"limits": limits}),  # uvicorn takes a class
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -374,3 +374,73 @@ def test_a_client_that_does_not_read_is_disconnected(server: Server) -> None:
             while part := connection.recv(2**20):
                 n_bytes += len(part)
     assert n_bytes < n * (fitted(CASE) / "_report.html").stat().st_size
+
+
+def exchange(server: Server, *sent: bytes, wait: float = 0.0) -> list[tuple[int, bytes]]:
+    """Return status and body of each answer on a connection, whose last request closes it."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        for part in sent:
+            connection.sendall(part)
+            time.sleep(wait)
+        with connection.makefile("rb") as file:
+            answers = []
+            while line := file.readline():
+                length = 0
+                while (header := file.readline().lower()) != b"\r\n":
+                    if header.startswith(b"content-length:"):
+                        length = int(header.partition(b":")[2])
+                answers.append((int(line.split()[1]), file.read(length)))
+    return answers
+
+
+def request_of(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"authorization: Bearer {TOKEN}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+LAST = "connection: close"
+
+
+def test_requests_in_one_piece_are_answered_in_their_order(server: Server) -> None:
+    body = json.dumps({"rows": rows_of_case()[:1]}).encode()
+    length = f"content-length: {len(body)}"
+    sent = [
+        request_of("POST", "/segments", length, body=body),
+        request_of("GET", "/ping"),
+        request_of("GET", "/nowhere%2f"),
+        request_of("POST", "/segments", length, LAST, body=body),
+    ]
+    first, ping, nowhere, last = exchange(server, b"".join(sent))
+    assert (first[0], ping, nowhere[0]) == (200, (200, b"{}"), 404)
+    assert first == last
+
+
+def test_bodies_in_pieces(server: Server) -> None:
+    body = json.dumps({"rows": rows_of_case()[:1]}).encode()
+    whole = request_of("POST", "/segments", f"content-length: {len(body)}", LAST, body=body)
+    (expected,) = exchange(server, whole)
+    assert exchange(server, whole[:9], whole[9:-9], whole[-9:], wait=0.05) == [expected]
+    chunks = b"%x\r\n%b\r\n%x\r\n%b\r\n0\r\nx: y\r\n\r\n" % (9, body[:9], len(body) - 9, body[9:])
+    chunked = request_of("POST", "/segments", "transfer-encoding: chunked", LAST)
+    assert exchange(server, chunked + chunks) == [expected]
+    waits = request_of(
+        "POST", "/segments", "transfer-encoding: chunked", "expect: 100-continue", LAST
+    )
+    assert exchange(server, waits, chunks, wait=0.05) == [(100, b""), expected]
+
+
+def test_a_body_without_a_length_has_a_limit(server: Server) -> None:
+    chunk = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
+    sent = request_of("POST", "/segments", "transfer-encoding: chunked") + chunk * 4
+    ((status, body),) = exchange(server, sent)
+    assert (status, json.loads(body)["code"]) == (413, "request.too_large")
+
+
+def test_connections_that_end_with_the_answer(server: Server) -> None:
+    ping = request_of("GET", "/ping")
+    assert exchange(server, ping.replace(b"HTTP/1.1", b"HTTP/1.0")) == [(200, b"{}")]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(request_of("HEAD", "/ping", LAST))
+        answer = connection.makefile("rb").read()
+    assert b"content-length: 2\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
