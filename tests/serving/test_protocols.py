@@ -27,6 +27,7 @@ from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.media_types import CSV, JSON, JSON_LINES, accepted
 from gpuseg.serving.output_watch import OutputWatch
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
+from gpuseg.serving.protocols.answers import float_texts
 from gpuseg.serving.request_errors import RequestError
 from gpuseg.serving.request_rows import RequestRows
 
@@ -332,3 +333,15 @@ def test_a_run_is_a_header_whatever_its_name() -> None:
     assert saved.manifest is not None
     manifest = saved.manifest.model_copy(update={"run_id": "a\r\nb: c"})
     assert LoadedModel(replace(saved, manifest=manifest)).run_id.isprintable()
+
+
+def test_numbers_have_one_text_however_many_there_are() -> None:
+    bits = np.random.default_rng(0).integers(0, 2**32, 2000, dtype=np.uint32)
+    odd = [0.0, -0.0, 1.0, 0.1, 1e-4, 9.9e-5, 999_999.5, 1e6, 16_777_216.0, 1e15, np.nan, -np.inf]
+    values = np.concatenate([np.float32(odd), bits.view(np.float32)])
+    texts = float_texts(values)
+    assert [float_texts(values[i : i + 1])[0] for i in range(len(values))] == texts
+    are_finite = np.isfinite(values)
+    assert [text == "null" for text in texts] == (~are_finite).tolist()
+    read = np.float32([float(text) for text in texts if text != "null"])
+    assert read.tobytes() == values[are_finite].tobytes()

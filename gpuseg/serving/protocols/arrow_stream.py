@@ -41,21 +41,25 @@ def read(body: bytes, model: LoadedModel, limits: RequestLimits) -> pa.Table:
     try:
         refuse_compression(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
-            names = _checked_names(stream.schema.names, model)
+            schema, names = stream.schema, model.forms.names
+            has_others = schema.names != list(names)
+            if has_others:
+                _check_names(schema.names, names)
+                schema = pa.schema([schema.field(name) for name in names])
             batches, n_rows = [], 0
             for batch in stream:
                 n_rows += batch.num_rows
                 limits.check_rows(n_rows)
-                batches.append(batch.select(names))
-            table = pa.Table.from_batches(batches, _selected(stream.schema, names))
+                batches.append(batch.select(names) if has_others else batch)
+            table = pa.Table.from_batches(batches, schema)
         table.validate(full=True)
     except (pa.ArrowException, ValueError, OSError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise malformed(
             "body.not_arrow", f"the body is not a stream of Arrow IPC: {reason}"
         ) from None
-    for name in names:
-        if not pa.types.is_primitive(table[name].type):
+    for name, kind in zip(names, schema.types, strict=True):
+        if not pa.types.is_primitive(kind):
             _check_expanded(name, table[name], limits)
     return table
 
@@ -96,17 +100,12 @@ def _with_problems(table: pa.Table, scored: RequestScores) -> pa.Table:
     return taken.replace_schema_metadata(metadata)
 
 
-def _checked_names(names: Sequence[str], model: LoadedModel) -> Sequence[str]:
-    for name in model.forms.names:
+def _check_names(names: Sequence[str], needed: Sequence[str]) -> None:
+    for name in needed:
         if name not in names:
             raise malformed("column.missing", f"there is no column {name!r}")
         if names.count(name) > 1:
             raise malformed("column.duplicate", f"two columns have the name {name!r}")
-    return model.forms.names
-
-
-def _selected(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in names])
 
 
 def _check_expanded(name: str, column: pa.ChunkedArray, limits: RequestLimits) -> None:

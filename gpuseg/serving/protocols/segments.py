@@ -9,7 +9,7 @@ from gpuseg.serving.protocols.answers import (
     float_texts,
     in_place,
     int_texts,
-    json_texts,
+    json_text,
     with_answers,
 )
 from gpuseg.serving.request_rows import RequestRows
@@ -33,7 +33,7 @@ def write(scored: RequestScores, model: LoadedModel) -> bytes:
     A hierarchy with several levels adds a key for each. If rows are wrong, this is the value of
     ``segments`` of an object that says what is wrong, with null for these rows.
     """
-    rows = in_place(_rows(scored, json_texts(model.segment_names)), scored)
+    rows = in_place(_rows(scored, model.segment_names), scored)
     answers = f"[{','.join(rows)}]"
     if not scored.n_wrong:
         return answers.encode()
@@ -44,10 +44,7 @@ def _rows(scored: RequestScores, names: Mapping[int, str]) -> list[str]:
     scores = scored.scores
     segments = scores.segment.tolist()
     n_rows = len(segments)
-    starts = {
-        segment: f'{{"segment":{segment},"name":{names.get(segment, NULL)},"distance":'
-        for segment in set(segments)
-    }
+    starts = {segment: _start(segment, names.get(segment)) for segment in set(segments)}
     nothing = [NULL] * n_rows
     columns = [
         [starts[segment] for segment in segments],
@@ -61,3 +58,8 @@ def _rows(scored: RequestScores, names: Mapping[int, str]) -> list[str]:
         columns += [[f',"{name}":'] * n_rows, int_texts(level)]
     columns.append(["}"] * n_rows)
     return list(map("".join, zip(*columns, strict=True)))
+
+
+def _start(segment: int, name: str | None) -> str:
+    shown = NULL if name is None else json_text(name)
+    return f'{{"segment":{segment},"name":{shown},"distance":'
