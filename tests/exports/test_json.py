@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.errors import raises
-from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
+from support.fitted_outputs import CASES, CHOSEN, fitted, job_labels, kept_rows, new_rows
+from support.helpers import THOROUGH
 
 import gpuseg
 
@@ -52,7 +53,7 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:column .* a category that was not in the data")
-@pytest.mark.parametrize("name", WITH_CENTERS)
+@pytest.mark.parametrize("name", WITH_CENTERS if THOROUGH else CHOSEN)
 def test_the_function_of_the_guide_scores_as_the_job(name: str) -> None:
     score, model, labels = score_function(), exported(name), job_labels(name)
     scored = [score(model, row) for row in rows_of(kept_rows(name).slice(0, N_ROWS))]

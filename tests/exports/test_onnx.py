@@ -18,6 +18,7 @@ from onnx import helper
 from support.errors import raises
 from support.fitted_outputs import (
     CASES,
+    CHOSEN,
     customers_of_all_types,
     fitted,
     job_labels,
@@ -96,7 +97,7 @@ exported_case = cache(lambda name: exported(fitted(name)))
 
 @pytest.mark.slow
 @NO_WARNINGS
-@pytest.mark.parametrize("name", WITH_CENTERS)
+@pytest.mark.parametrize("name", WITH_CENTERS if THOROUGH else CHOSEN)
 def test_all_rows_get_the_segment_and_the_distance_of_gpuseg(name: str) -> None:
     """Not only beyond the margin of the contract: every bit is the same."""
     result, labels = exported_case(name).run(kept_rows(name)), job_labels(name)

@@ -2,22 +2,25 @@
 
 import pytest
 from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
+from support.helpers import THOROUGH
 
 CASES: dict[str, int] = {
-    "audiences": 15,
-    "data-files": 30,
-    "differing-files": 30,
-    "job-files": 150,
-    "json-lines": 20,
-    "models": 50,
-    "manifests": 30,
-    "names": 10,
-    "scored-tables": 15,
-    "serving": 60,
-    "text-files": 30,
-    "kills": 1,
+    "audiences": 5,
+    "data-files": 10,
+    "differing-files": 10,
+    "job-files": 50,
+    "json-lines": 7,
+    "models": 15,
+    "manifests": 10,
+    "names": 4,
+    "scored-tables": 5,
+    "serving": 20,
+    "text-files": 10,
 }
-"""Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
+"""Cases of a test run, for each fuzzer of which it tries some: about a second's worth."""
+
+if THOROUGH:
+    CASES = {target: 3 * count for target, count in CASES.items()} | {"kills": 1}
 
 
 @pytest.mark.slow

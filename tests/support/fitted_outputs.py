@@ -202,6 +202,13 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 """Cases by name."""
 
+CHOSEN = [
+    "types_of_numbers", "odd_names", "mean", "median", "zero", "drop", "large_offsets",
+    "one_hot_with_other", "frequency", "ordinal", "boolean_categories", "dropped_features",
+    "vectors_with_gaps", "cosine", "hierarchy", "all_steps",
+]  # fmt: skip
+"""Cases with centers that together have every step, where all would take long."""
+
 
 class JobLabels(NamedTuple):
     """What a job has written, in the order of its output.
