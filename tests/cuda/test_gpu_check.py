@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from emulator.build import unavailable
 from emulator.strict_arrays import StrictLauncher
+from support.helpers import THOROUGH
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda import gpus, nvrtc
@@ -498,7 +499,7 @@ def test_a_kit_is_small(
     assert "commit abc1234, sm_90" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="loads 50 wheels: --thorough")
 @pytest.mark.network
 def test_a_kit_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the kernels: compiling all of them is slow, and other tests do it."""

@@ -23,6 +23,7 @@ from machine_code.memory import Fault, MemorySpace, Traffic, device_wavefronts, 
 from machine_code.model import DEVICES, predict
 from machine_code.operation import UnknownInstruction
 from machine_code.registers import Registers
+from support.helpers import THOROUGH
 from support.kernel_cases import KernelCase, try_primitives
 
 from gpuseg.backends.cuda import nvrtc
@@ -257,7 +258,9 @@ def test_machine_code_gives_the_bits_of_the_specification(
 @pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.budget], ids=lambda case: case.name
+    "case",
+    [case for case in CASES if case.budget][: None if THOROUGH else 2],
+    ids=lambda case: case.name,
 )
 def test_instructions_per_row_are_within_budget(case: ProfiledCase) -> None:
     """The case also checks the results."""
