@@ -19,7 +19,7 @@ from emulator.strict_arrays import StrictLauncher
 from support import helpers
 from support.cudf_on_host import CudfStandIn, install
 from support.errors import raises
-from support.helpers import customers, cut, opened, write_files
+from support.helpers import customers, cut, in_turn, opened, write_files
 
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
@@ -116,11 +116,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weight", [None, "w", "whole", "rough", "fee", "year"])
-@pytest.mark.parametrize(("shards", "threads", "drop"), [(1, 3, False), (2, 1, True)])
+@pytest.mark.parametrize(("weight", "how"), in_turn(
+    [None, "w", "whole", "rough", "fee", "year"], [(1, 3, False), (2, 1, True)], step=2
+))  # fmt: skip
 def test_all_kinds_of_columns(
-    reader: str, source: Path, weight: str | None, shards: int, threads: int, drop: bool
+    reader: str, source: Path, weight: str | None, how: tuple[int, int, bool]
 ) -> None:
+    shards, threads, drop = how
     data = everything_of(source, weight)
     for plan in data.plan_shards(shards, drop, ENCODERS):
         actual, expected = (

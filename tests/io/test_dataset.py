@@ -90,7 +90,7 @@ def as_empty_among_others(folder: Path, table: pa.Table) -> Path:
 
 
 def as_many_row_groups(folder: Path, table: pa.Table) -> Path:
-    return write_files(folder, [table], row_group_size=3)
+    return write_files(folder, [table], row_group_size=9)
 
 
 def as_hive(folder: Path, table: pa.Table) -> Path:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.errors import raises
-from support.helpers import customers, cut, opened, read_parts, run, write_files
+from support.helpers import customers, cut, in_turn, opened, read_parts, run, write_files
 
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.io.parquet.ids import IdRange, PickedIds, WrittenIds, are_distinct, split_ids
@@ -48,11 +48,9 @@ IDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
-@pytest.mark.parametrize("missing", ["error", "drop"])
-def test_ids_keep_type_and_value(
-    tmp_path: Path, table: pa.Table, ids: pa.Array, missing: str
-) -> None:
+@pytest.mark.parametrize(("kind", "missing"), in_turn(IDS, ["error", "drop"], step=2))
+def test_ids_keep_type_and_value(tmp_path: Path, table: pa.Table, kind: str, missing: str) -> None:
+    ids = IDS[kind]
     table = table.set_column(0, "customer", ids)
     if missing == "drop":
         gone = pa.array([i % 7 == 0 for i in NUMBERS])
@@ -84,7 +82,7 @@ def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ["a"] * 100 + ["b"] * 500
 
 
-@pytest.fixture(params=[1, 5])
+@pytest.fixture
 def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Let jobs check ids in so many turns, as they do where memory is scarce."""
     count: int = request.param
@@ -94,42 +92,27 @@ def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return count
 
 
+REPEATED: dict[str, tuple[pa.Array, int]] = {
+    "int": (pa.array([*range(597), 0, 1, 1]), 3),
+    "every int": (pa.array([i % 300 for i in NUMBERS]), 300),
+    "string": (pa.array([*map(str, range(598)), "0", "597"]), 2),
+    "text for no id": (pa.array([*map(str, range(596)), *["NULL"] * 3, "7"]), 1),
+    "null": (pa.array([*map(str, range(597)), None, None, None]), 0),
+    "null and empty": (pa.array([*map(str, range(598)), "", None]), 0),
+    "int, null in one group": (pa.array([None, *range(1, 300), *range(300)]), 299),
+    "rising files": (pa.array([*range(350, 600), *range(350)]), 0),
+    "rising files that meet": (pa.array([*range(250), *range(249, 599)]), 1),
+    "rising files of large ints that meet": (
+        pa.array([*range(2**63 + 350, 2**63 + 600), *range(2**63 + 1, 2**63 + 351)], pa.uint64()),
+        1,
+    ),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ids", "repeated"),
-    [
-        (pa.array([*range(597), 0, 1, 1]), 3),
-        (pa.array([i % 300 for i in NUMBERS]), 300),
-        (pa.array([*map(str, range(598)), "0", "597"]), 2),
-        (pa.array([*map(str, range(597)), None, None, None]), 0),
-        (pa.array([*map(str, range(596)), *["NULL"] * 3, "7"]), 1),
-        (pa.array([*map(str, range(598)), "", None]), 0),
-        pytest.param(pa.array([None, *range(1, 300), *range(300)]), 299),
-        (pa.array([*range(250), *range(249, 599)]), 1),
-        (pa.array([*range(350, 600), *range(350)]), 0),
-        (
-            pa.array(
-                [*range(2**63 + 350, 2**63 + 600), *range(2**63 + 1, 2**63 + 351)], pa.uint64()
-            ),
-            1,
-        ),
-    ],
-    ids=[
-        "int",
-        "every int",
-        "string",
-        "null",
-        "text for no id",
-        "null and empty",
-        "int, null in one group",
-        "rising files that meet",
-        "rising files",
-        "rising files of large ints that meet",
-    ],
-)
-def test_repeated_ids_are_counted(
-    tmp_path: Path, table: pa.Table, turns: int, ids: pa.Array, repeated: int
-) -> None:
+@pytest.mark.parametrize(("turns", "kind"), in_turn([1, 5], REPEATED, step=2), indirect=["turns"])
+def test_repeated_ids_are_counted(tmp_path: Path, table: pa.Table, turns: int, kind: str) -> None:
+    ids, repeated = REPEATED[kind]
     table = table.set_column(0, "customer", ids)
     source = write_files(tmp_path / "in", cut(table, 250))
     manifest = run(source, tmp_path / "out").manifest
@@ -225,8 +208,9 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["one shard", "two workers", "spilled"])
-@pytest.mark.parametrize("missing", ["error", "drop"])
+@pytest.mark.parametrize(
+    ("how", "missing"), in_turn(["one shard", "two workers", "spilled"], ["drop", "error"], step=2)
+)
 def test_the_first_of_rows_with_one_id_is_kept(
     tmp_path: Path,
     table: pa.Table,
