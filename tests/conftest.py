@@ -29,7 +29,7 @@ from emulator.strict_arrays import StrictLauncher
 from support import helpers
 from support.compile_first import compile_part
 from support.cudf_on_host import install, load_on_host
-from support.helpers import ANY_PORT, customers, cut, write_files
+from support.helpers import ANY_PORT, BACKENDS, customers, cut, write_files
 from support.spark_session import spark_session
 
 from gpuseg import backends
@@ -180,7 +180,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     registry.get_neighbors.cache_clear()
 
 
-@pytest.fixture(params=["numpy", "numba", "cuda"])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend in turn; `numpy` is the specification."""
     if request.param == "cuda":

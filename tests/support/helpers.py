@@ -39,6 +39,9 @@ ON_GPU = False
 
 Array = npt.NDArray[Any]
 
+BACKENDS = ("numpy", "numba", "cuda")
+"""Parameters of the fixture `backend`, for tests that try a part of all combinations with them."""
+
 
 def in_turn(*values: Collection[Any], step: int = 3) -> list[Any]:
     """Return combinations of values, one of each list: a part of them, or all if `THOROUGH`.

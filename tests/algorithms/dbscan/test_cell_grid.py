@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.cluster
-from support.helpers import in_turn
+from support.helpers import THOROUGH, in_turn
 from support.neighbor_cases import (
     PARALLEL_MAP,
     SPEC,
@@ -73,7 +73,7 @@ def test_rows_of_a_cell_keep_their_order_for_any_number_of_parts(n: int) -> None
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_exactly_eps_apart_are_neighbors_and_no_others(dtype: type, p: int) -> None:
     x = np.random.default_rng(p).normal(size=(257, 2)).astype(dtype)
-    for i in range(1, 100):
+    for i in range(1, 100 if THOROUGH else 30):
         rdist = rdist_of(*x[[i, 0]].astype(np.float64), p)
         some = x if i < 4 else x[[0, i]]  # without other rows, which might connect them
         for limit in (rdist, np.nextafter(rdist, 0)):
@@ -88,14 +88,14 @@ def test_rows_exactly_eps_apart_are_neighbors_and_no_others(dtype: type, p: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
 def test_few_rows_per_cell(p: int) -> None:
-    for n in range(40, 140):
+    for n in range(40, 140, 1 if THOROUGH else 3):
         try_near(NumbaNeighbors(), NearCase("normal", n, 2, p, eps=0.6))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev"])
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize(("d", "metric", "dtype"), in_turn(
+    [1, 2], ["euclidean", "manhattan", "chebyshev"], [np.float32, np.float64], step=2
+))  # fmt: skip
 def test_labels_are_scikit_learns(d: int, metric: str, dtype: type) -> None:
     x, eps = blobs(40_000, d).astype(dtype), 0.001 if d == 1 else 0.06
     assert build_grid(x, eps_bounds_of(x, eps, 2), PARALLEL_MAP) is not None

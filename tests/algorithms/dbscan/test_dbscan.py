@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.errors import raises
-from support.helpers import ANY_PORT, THOROUGH
+from support.helpers import ANY_PORT, THOROUGH, in_turn
 
 from gpuseg import DBSCAN, estimate_eps
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
@@ -99,7 +100,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=500 if THOROUGH else 200, derandomize=True, deadline=None,
+@settings(max_examples=500 if THOROUGH else 100, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases())
 def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any]]) -> None:
@@ -114,7 +115,7 @@ def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any
 
 
 @pytest.mark.slow
-@settings(max_examples=60, derandomize=True, deadline=None,
+@settings(max_examples=60 if THOROUGH else 30, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases(), st.sampled_from([2, 3, 5]))
 def test_any_sharding_and_the_specification_agree(
@@ -188,13 +189,15 @@ def test_skewed_data_is_divided_by_work() -> None:
     assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
-@pytest.fixture(params=[2, 4] if THOROUGH else [4])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    with (
-        LocalCluster(request.param, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+@pytest.fixture(params=[2, 4] if THOROUGH else [2])
+def client(request: pytest.FixtureRequest, two_workers: dict[str, Any]) -> Iterator[Client]:
+    with ExitStack() as stack:
+        cluster = two_workers["cluster"]
+        if request.param != 2:
+            cluster = stack.enter_context(
+                LocalCluster(request.param, threads_per_worker=1, dashboard_address=ANY_PORT)
+            )
+        yield stack.enter_context(Client(cluster, set_as_default=False))
 
 
 @pytest.mark.slow
@@ -349,9 +352,9 @@ def test_partitions_of_few_or_no_rows(n: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize("n_shards", [1, 3])
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize(
+    ("d", "n_shards", "backend"), in_turn([2, 3], [1, 3], ["numpy", "numba"], step=2)
+)
 def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) -> None:
     x, reported = blobs(1000, d), Counter[str]()
     executor = LocalExecutor(2, lambda rows: reported.update(rows=rows))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import Place
-from support.helpers import in_turn
+from support.helpers import BACKENDS, in_turn
 
 from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
@@ -92,7 +92,9 @@ def iterated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "weighted"), in_turn(BACKENDS, [False, True], step=2), indirect=["backend"]
+)
 def test_each_of_several_runs_is_what_it_is_by_itself(
     backend: Backend, place: Place, weighted: bool
 ) -> None:
@@ -167,8 +169,9 @@ def test_imprecise_slack_is_reset(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("weighted", "init", "n_init"),
-    in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
+    ("backend", "weighted", "init", "n_init"),
+    in_turn(BACKENDS, [False, True], ["k-means++", "random"], ["auto", 3], step=4),
+    indirect=["backend"],
 )
 def test_a_fit_does_not_depend_on_bounds(
     backend: Backend, place: Place, weighted: bool, init: str, n_init: Any
@@ -217,8 +220,9 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("weighted", "init", "n_init"),
-    in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
+    ("backend", "weighted", "init", "n_init"),
+    in_turn(BACKENDS, [False, True], ["k-means++", "random"], ["auto", 3], step=4),
+    indirect=["backend"],
 )
 def test_each_model_of_a_sweep_is_what_it_is_by_itself(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch,
