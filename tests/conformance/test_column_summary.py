@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.helpers import in_turn
 
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import KINDS, NO_ROW, ColumnSummary
@@ -175,8 +176,9 @@ def test_summary_after_log1p_is_exact(backend: Backend, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gap", range(12, 30))
-@pytest.mark.parametrize("value", [-(2.0**24) + 7, 2.0**24 - 7, 2.0**24 - 17])
+@pytest.mark.parametrize(
+    ("gap", "value"), in_turn(range(12, 30), [-(2.0**24) + 7, 2.0**24 - 7, 2.0**24 - 17])
+)
 def test_a_full_tile_loses_nothing(backend: Backend, gap: int, value: float) -> None:
     """As `crowded`, for every distance, in tiles of 512 values that are full to the last."""
     for scale in (2.0**-126, 1.0, 2.0**60):

@@ -11,7 +11,7 @@ from emulator.build import unavailable
 from emulator.launcher import ONE_BLOCK, SMALL
 from emulator.strict_arrays import StrictLauncher
 from sklearn.neighbors import NearestNeighbors
-from support.helpers import in_turn
+from support.helpers import THOROUGH, in_turn
 from support.neighbor_cases import (
     NEAR_CASES,
     PARALLEL_MAP,
@@ -46,7 +46,7 @@ KINDS = (
 )  # fmt: skip
 
 CASES = (
-    *in_turn(KINDS, [1, 31, 33, 64, 255, 257, 700], [1, 2]),
+    *in_turn(KINDS, [1, 31, 33, 64, 255, 257, 700], [1, 2], step=5),
     *in_turn([*KINDS, "infinite when scaled"], [1, 33, 257], [MAXIMUM], step=2),
 )
 """Kinds of rows, their number, and p; all share the code that p does not change."""
@@ -64,15 +64,15 @@ def test_every_primitive(backend: NeighborKernels, kind: str, n: int, p: int) ->
 @pytest.mark.parametrize("n", [1, 64, 700])
 @pytest.mark.parametrize("kind", [*KINDS, "infinite when scaled"])
 def test_few_features_without_a_grid(kind: str, n: int) -> None:
-    for p in (MAXIMUM, 1, 2):
+    for p in (MAXIMUM, 1, 2) if THOROUGH or n < 700 else (1, 2)[len(kind) % 2 :][:1]:
         try_near(NumbaNeighbors(may_use_grid=False), NearCase(kind, n, 1 + n % 7, p))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize(
-    ("case", "schedule", "device"),
-    in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], DEVICES, step=5),
+    ("case", "device", "schedule"),
+    in_turn(NEAR_CASES, DEVICES, ["up", "down", "random", "fuzz"], step=5),
 )
 def test_kernels_access_memory_correctly(case: NearCase, schedule: str, device: str) -> None:
     launcher = StrictLauncher(check=True, schedule=schedule, limits=DEVICES[device])

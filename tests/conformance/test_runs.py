@@ -89,13 +89,13 @@ def seeds_by_loops(x: Array, weight: Array, draws: Array) -> list[int]:
     return seeds
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["normal", "copies", "far"])
-@pytest.mark.parametrize(("n", "d"), [(1, 1), (7, 3), (33, 2), (65, 17)])
-@pytest.mark.parametrize("n_candidates", [1, 5, 7])
+@pytest.mark.parametrize(("n_candidates", "shape", "kind", "weighted"), in_turn(
+    [1, 5, 7], [(1, 1), (7, 3), (33, 2), (65, 17)], ["normal", "copies", "far"], [False, True]
+))  # fmt: skip
 def test_plus_plus_chooses_as_loops_do(
-    backend: Backend, n: int, d: int, kind: str, weighted: bool, n_candidates: int
+    backend: Backend, n_candidates: int, shape: tuple[int, int], kind: str, weighted: bool
 ) -> None:
+    n, d = shape
     x, weight = some_rows(n, d, kind), weights(n, weighted)
     draws = np.random.default_rng(5).random((3, 6, n_candidates))
     draws[0, :, 0] = np.nextafter(1.0, 0.0)
@@ -165,12 +165,14 @@ def seeds_in_cells_by_loops(x: Array, weight: Array, first: Array, draws: Array)
     return seeds
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["normal", "copies", "far"])
-@pytest.mark.parametrize(("n", "d", "n_first"), [(7, 3, 1), (33, 2, 6), (130, 1, 9), (90, 17, 24)])
+@pytest.mark.parametrize(("sizes", "kind", "weighted"), in_turn(
+    [(7, 3, 1), (33, 2, 6), (130, 1, 9), (90, 17, 24)], ["normal", "copies", "far"], [False, True],
+    step=2,
+))  # fmt: skip
 def test_seeds_in_cells_are_those_of_loops(
-    backend: Backend, n: int, d: int, n_first: int, kind: str, weighted: bool
+    backend: Backend, sizes: tuple[int, int, int], kind: str, weighted: bool
 ) -> None:
+    n, d, n_first = sizes
     x, weight = some_rows(n, d, kind), weights(n, weighted)
     draws = np.random.default_rng(6).random((2, 8, 3))
     draws[0, :, 0], draws[0, :, 1] = np.nextafter(1.0, 0.0), 0.0
@@ -239,7 +241,7 @@ def bits(run: Any) -> tuple[bytes, bytes, int, bool]:
 
 @pytest.mark.parametrize(
     ("shape", "kind", "weighted"),
-    in_turn(SHAPES, ["normal", "copies", "far"], [False, True], step=2),
+    in_turn(SHAPES, ["normal", "copies", "far"], [False, True], step=4),
 )
 def test_a_run_is_its_passes_one_by_one(
     backend: Backend, shape: tuple[int, int], kind: str, weighted: bool
