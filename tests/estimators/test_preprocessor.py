@@ -25,7 +25,16 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.errors import raises
-from support.helpers import FEATURES, THOROUGH, customers, matrix, read_parts, run, write_files
+from support.helpers import (
+    FEATURES,
+    THOROUGH,
+    customers,
+    in_turn,
+    matrix,
+    read_parts,
+    run,
+    write_files,
+)
 
 import gpuseg
 from gpuseg import KMeans, Preprocessor
@@ -57,8 +66,7 @@ NAMES = list(DATA) if THOROUGH else [*list(DATA)[:4], *list(DATA)[4::3]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", SCALERS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "scale"), in_turn(NAMES, SCALERS, step=2))
 def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
     x = DATA[name]
     if scale == "robust":
@@ -80,7 +88,8 @@ def test_equals_scikit_learns_power_transformer(name: str) -> None:
     """Where scikit-learn keeps the digits (features whose mean is far beyond their spread lose them
     there, and are moved nearer) and finds the peak: it misses that of eight, of 470 features.
     """
-    x = StandardScaler().fit_transform(DATA[name]).astype(np.float32)
+    some = DATA[name] if THOROUGH else DATA[name][:, ::3]
+    x = StandardScaler().fit_transform(some).astype(np.float32)
     expected = PowerTransformer().fit(x.astype(np.float64))
     fitted = Preprocessor(transforms="yeo-johnson").fit(x)
     z, theirs = fitted.transform(x), expected.transform(x.astype(np.float64))

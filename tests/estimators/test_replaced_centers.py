@@ -14,6 +14,7 @@ import pytest
 import sklearn.cluster
 from sklearn.base import clone
 from support.errors import raises
+from support.helpers import in_turn
 
 from gpuseg import KMeans
 from gpuseg.errors import ConfigError
@@ -57,9 +58,12 @@ def check_results(model: KMeans, reference: Any, x: Array, offset: float = 0.0) 
     assert model.score(x + offset) == pytest.approx(reference.score(x), rel=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize("offset", [0.0, 1e8])  # far from 0, rows are measured from an origin
-@pytest.mark.parametrize("change", [set_all, write_all, write_and_copy, set_and_pickle])
+@pytest.mark.parametrize(("change", "offset", "backend"), in_turn(
+    [set_all, write_all, write_and_copy, set_and_pickle],
+    [0.0, 1e8],  # far from 0, rows are measured from an origin
+    ["numpy", "numba"],
+    step=2,
+))  # fmt: skip
 def test_predictions_are_scikit_learns(
     x: Array, change: Callable[[Any, Array], Any], offset: float, backend: str
 ) -> None:

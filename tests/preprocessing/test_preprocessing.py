@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 from support.errors import raises
-from support.helpers import in_turn
+from support.helpers import THOROUGH, in_turn
 
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
@@ -110,6 +110,7 @@ def test_equals_the_scikit_learn_pipeline(
         preprocess(place, backend, x, plan, shards, threads)
         for backend in ("numpy", "numba")
         for shards, threads in ((1, 1), (2, 2), (7, 1))
+        if THOROUGH or (backend, shards) in (("numpy", 2), ("numba", 1), ("numba", 7))
     ]
     assert len({bits(*result) for result in results}) == 1
     fit, z = results[0]
