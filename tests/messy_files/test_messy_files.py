@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.errors import raises
-from support.helpers import read_parts
+from support.helpers import THOROUGH, read_parts
 
 import gpuseg
 from messy_files import damaged, exports, folders, libraries, spreadsheets, tables
@@ -30,7 +30,7 @@ def test_a_messy_file_is_read_right_or_refused_with_what_repairs_it(
     check(write(tmp_path), tmp_path / "out")
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="Spark takes long to start; --thorough")
 @pytest.mark.parametrize("write", libraries.FILES_OF_SPARK, ids=lambda write: write.__name__)
 def test_a_messy_file_of_spark(
     tmp_path: Path, spark: Any, write: Callable[[Path, Any], MessyFile]

@@ -45,7 +45,13 @@ class RegistryPlace(NamedTuple):
         fs.pipe_file(f"{root}/{name}", content)
 
 
-@pytest.fixture(params=["disk", "memory", pytest.param("s3", marks=pytest.mark.slow)])
+S3 = pytest.param("s3", marks=pytest.mark.slow)
+
+ALSO_ON_S3 = pytest.mark.parametrize("place", ["disk", "memory", S3], indirect=True)
+"""For tests of what differs there; --thorough has all."""
+
+
+@pytest.fixture(params=["disk", "memory", *[S3] * THOROUGH])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RegistryPlace]:
     """An empty registry on each kind of file system."""
     options: dict[str, Any] = {}
@@ -63,6 +69,7 @@ def versions(record: RegisteredModel) -> list[int]:
     return [version.version for version in record.versions]
 
 
+@ALSO_ON_S3
 def test_versions_and_aliases(place: RegistryPlace) -> None:
     registry = place.registry
     assert registry.add("shop", fitted("plain"), alias="champion") == 1
@@ -132,6 +139,7 @@ def test_the_model_of_scored_customers_is_that_of_the_fit(tmp_path: Path) -> Non
         assert names == {"_model", "_SUCCESS", *["_manifest.json"] * bool(run_id)}
 
 
+@ALSO_ON_S3
 def test_a_version_can_be_added_to_another_registry(place: RegistryPlace, tmp_path: Path) -> None:
     place.registry.add("shop", fitted("plain"), alias="champion")
     other = gpuseg.ModelRegistry(tmp_path / "other")
@@ -146,14 +154,14 @@ def test_the_number_of_a_version_may_be_text(tmp_path: Path) -> None:
     assert registry.path("shop", "1") == registry.path("shop", 1)
 
 
-@pytest.mark.parametrize("case", ["plain"])
-def test_numbers_are_never_given_twice(place: RegistryPlace, case: str) -> None:
+@ALSO_ON_S3
+def test_numbers_are_never_given_twice(place: RegistryPlace) -> None:
     for _ in range(2):
-        place.registry.add("shop", fitted(case))
+        place.registry.add("shop", fitted("plain"))
     fs, root = fsspec.url_to_fs(f"{place.registry.url}/shop", **place.options)
     fs.rm(f"{root}/2", recursive=True)
     place.write("5/begun-by-another", b"")
-    assert place.registry.add("shop", fitted(case)) == 6
+    assert place.registry.add("shop", fitted("plain")) == 6
     assert versions(place.registry.describe("shop")) == [1, 2, 6]
 
 
@@ -318,7 +326,7 @@ def test_a_version_stays_if_only_the_answer_got_lost(
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["disk", "s3"], indirect=True)
 def test_changes_of_several_processes_are_all_kept(place: RegistryPlace) -> None:
-    n_processes, n_changes = (6, 10) if THOROUGH else (3, 2)
+    n_processes, n_changes = (6, 10) if THOROUGH else (3, 1)
     change_at_the_same_time(
         place.registry.url, fitted("plain"), place.options, n_processes, n_changes
     )
@@ -348,7 +356,7 @@ def test_a_killed_add_is_invisible(place: RegistryPlace) -> None:
             assert record.aliases["champion"] == seen[-1]
         for number in seen:
             gpuseg.load_model(registry.path("shop", number), storage_options=place.options)
-        step += 1 if THOROUGH else 3
+        step += 1 if THOROUGH else 4
     assert n_killed >= 2
     assert versions(registry.describe("shop"))[-1] > seen[-1]
     if url.startswith("/"):

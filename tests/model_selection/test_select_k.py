@@ -75,7 +75,7 @@ def measured(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20 if THOROUGH else 7))
+@pytest.mark.parametrize("seed", range(20 if THOROUGH else 3))
 def test_criteria_are_scikit_learns(place: Place, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n, d, k = int(rng.integers(60, 3000)), int(rng.integers(1, 20)), int(rng.integers(2, 7))
@@ -120,7 +120,7 @@ def test_simplified_silhouette_is_that_of_the_centers(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7, 12))
+@pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7))
 def test_planted_numbers_are_selected(k: int) -> None:
     choice = select_k(planted(k), range(2, 15), random_state=0)
     assert choice.n_clusters == k, str(choice)
@@ -129,7 +129,8 @@ def test_planted_numbers_are_selected(k: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["normal", "uniform", "lognormal", "oblong", "exponential", "line"]
+    "kind",
+    ["normal", "lognormal", "line", *["uniform", "oblong", "exponential"] * THOROUGH],
 )
 def test_data_without_clusters_is_not_well_separated(kind: str) -> None:
     choice = select_k(nothing(kind), range(2, 10), random_state=0)
@@ -184,7 +185,7 @@ def test_auto_in_a_job(
     source = write_files(tmp_path / "in", cut(table, 2500), 700)
     job = {
         "input": {"path": str(source), "id": "id"},
-        "segment": {"n_clusters": "auto", "max_clusters": 9},
+        "segment": {"n_clusters": "auto", "max_clusters": 7},
         "output": {"path": str(tmp_path / "out")},
     }
     (tmp_path / "job.toml").write_text(toml(job))
@@ -194,7 +195,7 @@ def test_auto_in_a_job(
     facts = manifest_of(tmp_path / "out")
     assert facts["result"]["n_clusters"] == len(facts["segments"]) == 5
     choice = facts["result"]["selection"]
-    assert choice["well_separated"] and len(choice["table"]) == len(facts["sweep"]) == 8
+    assert choice["well_separated"] and len(choice["table"]) == len(facts["sweep"]) == 6
     labels = read_parts(tmp_path / "out")["segment"].to_numpy()
     assert gpuseg.load_model(tmp_path / "out").predict(x).tolist() == labels.tolist()
     assert gpuseg.load_model(tmp_path / "out" / "_models" / "7").n_clusters == 7
