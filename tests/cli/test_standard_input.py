@@ -66,7 +66,10 @@ def test_lines_of_a_file(lines: list[bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_each_line_is_answered_before_the_next_one(lines: list[bytes]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, *[signal.SIGTERM] * THOROUGH])
+def test_each_line_is_answered_at_once_and_an_interrupt_ends_it(
+    lines: list[bytes], number: int
+) -> None:
     with started("--id", "") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -74,18 +77,6 @@ def test_each_line_is_answered_before_the_next_one(lines: list[bytes]) -> None:
             process.stdin.write(line)
             scored = json.loads(process.stdout.readline())
             assert scored.keys() == {"segment", "name", "distance"}
-        process.stdin.close()
-        assert process.wait(_SECONDS) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, *[signal.SIGTERM] * THOROUGH])
-def test_an_interrupt_ends_it(lines: list[bytes], number: int) -> None:
-    with started() as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(lines[0])
-        assert process.stdout.readline()
         process.send_signal(number)
         assert process.wait(_SECONDS) == 130
 

@@ -16,6 +16,7 @@ pytestmark = [
 
 WORKERS = """
 import json, os, sys
+from multiprocessing import forkserver, resource_tracker
 from threadpoolctl import threadpool_info
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.runtime.cluster import ClusterSpec, open_executor
@@ -30,13 +31,14 @@ def process_of(shard, context):
         "blocks_sigint": bool(int(status["SigBlk"], 16) & 2),
         "blas_threads": [pool["num_threads"] for pool in threadpool_info()],
         "variable": os.environ.get("GPUSEG_TEST_VARIABLE"),
+        "secret": os.environ["KEY"],
     }
 
 def load(plan, context):
     return plan
 
 def workers():
-    spec = ClusterSpec("dask", 2, 1, None)
+    spec = ClusterSpec("dask", N_WORKERS, 1, None, "KEY")
     with open_executor(spec, lambda rows: None, lambda text: None, WORKER_MODULES) as executor:
         executor.load(load, [0, 1])
         return executor.map(process_of)
@@ -47,7 +49,10 @@ if __name__ == "__main__":
 TWICE = """
     first = workers()
     os.environ["GPUSEG_TEST_VARIABLE"] = "set after the start of the server"
-    print(json.dumps([os.getpid(), first, workers()]))
+    second = workers()
+    others = [forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid]
+    knows = [b"SECRET" in open(f"/proc/{pid}/environ", "rb").read() for pid in others]
+    print(json.dumps([os.getpid(), first, second, knows]))
 """
 
 ONCE = """
@@ -63,7 +68,8 @@ def output_of(folder: Path, script: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, file],
         cwd=folder / "work",
-        env={**os.environ, "TMPDIR": "/tmp", **environment},  # the path of a socket has a limit
+        # The path of a socket has a limit.
+        env={**os.environ, "TMPDIR": "/tmp", "KEY": "SECRET", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -73,7 +79,9 @@ def output_of(folder: Path, script: str, **environment: str) -> str:
 
 
 def test_workers_are_forked_from_a_process_with_their_modules(tmp_path: Path) -> None:
-    main, first, second = json.loads(output_of(tmp_path, WORKERS + TWICE))
+    """And only they get the secret."""
+    script = WORKERS.replace("N_WORKERS", "2") + TWICE
+    main, first, second, others_know = json.loads(output_of(tmp_path, script))
     workers: list[dict[str, Any]] = first + second
     assert len({worker["pid"] for worker in workers}) == 4
     (server,) = {worker["parent"] for worker in workers}
@@ -83,32 +91,8 @@ def test_workers_are_forked_from_a_process_with_their_modules(tmp_path: Path) ->
     assert all(worker["blocks_sigint"] for worker in workers)
     assert all(set(worker["blas_threads"]) <= {1} for worker in workers)
     assert [worker["variable"] is None for worker in workers] == [True, True, False, False]
-
-
-SECRET = """
-import os
-from multiprocessing import forkserver, resource_tracker
-from gpuseg.runtime.cluster import ClusterSpec, open_executor
-
-def secret(shard, context):
-    return os.environ["KEY"]
-
-def load(plan, context):
-    return plan
-
-if __name__ == "__main__":
-    spec = ClusterSpec("dask", 1, 1, None, "KEY")
-    with open_executor(spec, lambda rows: None, lambda text: None) as executor:
-        executor.load(load, [0])
-        print(executor.map(secret), os.environ["KEY"])
-        pids = [forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid]
-        print([b"SECRET" in open(f"/proc/{pid}/environ", "rb").read() for pid in pids])
-"""
-
-
-def test_only_workers_get_the_secret(tmp_path: Path) -> None:
-    lines = output_of(tmp_path, SECRET, KEY="SECRET").splitlines()
-    assert lines == ["['SECRET'] SECRET", "[False, False]"]
+    assert {worker["secret"] for worker in workers} == {"SECRET"}
+    assert others_know == [False, False]
 
 
 SERVER_OF_THE_PROGRAM = """
@@ -121,12 +105,13 @@ SERVER_OF_THE_PROGRAM = """
 
 @pytest.mark.parametrize("reason", ["no socket", "a server of the program"])
 def test_workers_are_spawned_where_they_cannot_be_forked(tmp_path: Path, reason: str) -> None:
+    script = WORKERS.replace("N_WORKERS", "1")
     if reason == "no socket":
         long = tmp_path / ("long" * 40)
         long.mkdir()
-        text = output_of(tmp_path, WORKERS + ONCE, TMPDIR=str(long))
+        text = output_of(tmp_path, script + ONCE, TMPDIR=str(long))
     else:
-        text = output_of(tmp_path, WORKERS + SERVER_OF_THE_PROGRAM + ONCE)
+        text = output_of(tmp_path, script + SERVER_OF_THE_PROGRAM + ONCE)
     pid, workers = json.loads(text.strip())
     assert {worker["parent"] for worker in workers} == {pid}
     assert all(worker["blocks_sigint"] for worker in workers)
