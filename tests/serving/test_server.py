@@ -8,7 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fitted_outputs import fitted, input_rows, job_labels
-from support.http_server import ARROW, Answer, Server, answer_of, as_stream, serving
+from support.http_server import ARROW, SECONDS, Answer, Server, answer_of, as_stream, serving
 from support.json_rows import as_json
 
 import gpuseg
@@ -333,47 +333,51 @@ def metrics(server: Server) -> dict[str, float]:
     return {name: float(value) for name, _, value in pairs}
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"\0\1\2\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000, 431),
-        (b"GET / HTT", 408),
-        (b"POST /segments HTTP/1.1\r\nauthorization: Bearer correct horse\r\n"
-         b"content-length: 9\r\n\r\n{", 408),
-    ],
-    ids=["not HTTP", "long headers", "slow headers", "slow body"],
-)  # fmt: skip
-def test_connections_within_limits(server: Server, sent: bytes, status: int) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(sent)
-        answer = connection.makefile("rb").read()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert int(head.split()[1]) == status
-    assert json.loads(body).keys() >= {"error", "code"}
+AUTHORIZATION = f"authorization: Bearer {TOKEN}\r\n".encode()
+
+ENDED: dict[str, tuple[bytes, int]] = {
+    "not HTTP": (b"\0\1\2\r\n\r\n", 400),
+    "long headers": (b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000, 431),
+    "slow headers": (b"GET / HTT", 408),
+    "slow body": (
+        b"POST /segments HTTP/1.1\r\n" + AUTHORIZATION + b"content-length: 9\r\n\r\n{", 408,
+    ),
+}  # fmt: skip
+"""What clients send, and the status of the answer before their connections are closed."""
 
 
-def test_a_body_that_nobody_reads_does_not_keep_the_connection(server: Server) -> None:
-    head = f"GET /ping HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 9\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(head.encode())
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-        connection.sendall(b"x")
-        while connection.recv(1000):  # until the server closes
+def test_connections_within_limits(server: Server) -> None:
+    """All wait for the server at the same time."""
+    unread = b"GET /ping HTTP/1.1\r\n" + AUTHORIZATION + b"content-length: 9\r\n\r\n"
+    n_asked, ask = 200, b"GET /report HTTP/1.1\r\n" + AUTHORIZATION + b"\r\n"
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
+            )
+            for _ in range(2 + len(ENDED))
+        ]
+        with_body, without_reader, *ended = connections
+        without_reader.sendall(ask * n_asked)
+        n_seconds = time.monotonic()
+        with_body.sendall(unread)
+        assert with_body.recv(1000).startswith(b"HTTP/1.1 200 ")
+        with_body.sendall(b"x")
+        for connection, (sent, _) in zip(ended, ENDED.values(), strict=True):
+            connection.sendall(sent)
+        for connection, (name, (_, status)) in zip(ended, ENDED.items(), strict=True):
+            answer = connection.makefile("rb").read()
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert int(head.split()[1]) == status, name
+            assert json.loads(body).keys() >= {"error", "code"}, name
+        while with_body.recv(1000):  # until the server closes
             pass
-
-
-def test_a_client_that_does_not_read_is_disconnected(server: Server) -> None:
-    n = 200
-    head = f"GET /report HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(head * n)
-        time.sleep(3)
+        time.sleep(max(0.0, n_seconds + 3 - time.monotonic()))
         n_bytes = 0
         with suppress(ConnectionResetError):
-            while part := connection.recv(2**20):
+            while part := without_reader.recv(2**20):
                 n_bytes += len(part)
-    assert n_bytes < n * (fitted(CASE) / "_report.html").stat().st_size
+    assert n_bytes < n_asked * (fitted(CASE) / "_report.html").stat().st_size
 
 
 def exchange(server: Server, *sent: bytes, wait: float = 0.0) -> list[tuple[int, bytes]]:
