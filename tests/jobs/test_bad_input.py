@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.bad_jobs import CASES, BadJob, Scene
-from support.helpers import Outcome, call, listing, shell
+from support.helpers import THOROUGH, Outcome, call, listing, shell
 
 import gpuseg
 from gpuseg.errors import GpusegError
@@ -97,10 +97,13 @@ def test_command_line_is_wrong(
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["run", "none.toml"], 2, "none.toml"),
         (["run", "JOB", "--set", "input.path=none"], 3, "none"),
-        (["run", "JOB", "--set", "runtime.backend=cuda"], 4, "cuda"),
-        (["frob"], 2, "frob"),
+        *[
+            (["run", "none.toml"], 2, "none.toml"),
+            (["run", "JOB", "--set", "runtime.backend=cuda"], 4, "cuda"),
+            (["frob"], 2, "frob"),
+        ]
+        * THOROUGH,
     ],
 )
 def test_exit_code_reaches_the_shell(

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console
-from support.helpers import FEATURES, job, read_parts, write_files
+from support.helpers import FEATURES, THOROUGH, job, read_parts, write_files
 
 import gpuseg
 from gpuseg.jobs import build_manifest
@@ -48,9 +48,9 @@ def n_lines(result: gpuseg.RunResult) -> int:
 @pytest.mark.parametrize(
     ("n", "segment"),
     [
-        (3000, DBSCAN),
-        pytest.param(10_000, DBSCAN, marks=pytest.mark.slow),
-        pytest.param(1500, {"n_clusters": 1000}, marks=pytest.mark.slow),
+        (2000, DBSCAN),
+        *[(10_000, DBSCAN), (1500, {"n_clusters": 1000})] * THOROUGH,
+        (400, {"n_clusters": 250}),
         (300, {"algorithm": "hierarchical", "n_clusters": 150}),
     ],
 )

@@ -20,6 +20,7 @@ from support.helpers import (
     FEATURES,
     Array,
     bits,
+    call,
     customers,
     cut,
     job,
@@ -28,7 +29,6 @@ from support.helpers import (
     matrix,
     read_parts,
     run,
-    shell,
     toml,
     write_files,
 )
@@ -169,13 +169,15 @@ def test_missing_values(tmp_path: Path, table: pa.Table, missing: str) -> None:
 
 
 @pytest.mark.slow
-def test_file_of_which_every_row_is_dropped(tmp_path: Path, table: pa.Table) -> None:
+def test_file_of_which_every_row_is_dropped(
+    tmp_path: Path, table: pa.Table, capfd: pytest.CaptureFixture[str]
+) -> None:
     first, second, third = cut(table, 100, 200)
     second = second.set_column(1, "recency", pa.nulls(200, pa.float64()))
     source = write_files(tmp_path / "in", [first, second, third])
     content = toml(job(source, tmp_path / "out", prepare={"missing": "drop"}))
     (tmp_path / "job.toml").write_text(content)
-    outcome = shell(tmp_path, "run", "job.toml")
+    outcome = call(capfd, "run", tmp_path / "job.toml")
     assert outcome.code == 0, outcome.err
     left = [*range(100), *range(300, 600)]
     assert ds.dataset(tmp_path / "out").to_table()["customer"].to_pylist() == left

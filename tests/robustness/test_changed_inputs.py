@@ -120,9 +120,10 @@ def purchases(folder: Path, kind: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv"])
-@pytest.mark.parametrize("name", ["lines", "ages"])
-@pytest.mark.parametrize("stage", ["features", "describe", "publish"])
+@pytest.mark.parametrize(
+    ("kind", "name", "stage"),
+    in_turn(("parquet", "csv"), ("lines", "ages"), ("features", "describe", "publish"), step=2),
+)
 def test_lines_and_joins_changed_during_a_run(
     tmp_path: Path, kind: str, name: str, stage: str
 ) -> None:
