@@ -21,4 +21,4 @@ RandomState = Annotated[int, Field(ge=0, lt=2**63)]
 class AlgorithmParams(BaseModel):
     """Parameters of an algorithm: strict types, no unknown names, no changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)

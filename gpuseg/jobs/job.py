@@ -48,10 +48,10 @@ class JobSpec(Section):
     transactions: TransactionsSpec | None = None
     join: list[JoinSpec] = Field(default_factory=list)
     input: InputSpec | None = Field(default=None, validate_default=True)
-    prepare: PrepareSpec = PrepareSpec()
+    prepare: PrepareSpec = Field(default_factory=PrepareSpec)
     segment: SegmentSpec
-    audit: AuditSpec = AuditSpec()
-    runtime: RuntimeSpec = RuntimeSpec()
+    audit: AuditSpec = Field(default_factory=AuditSpec)
+    runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
     output: OutputSpec
 
     @field_validator("join")

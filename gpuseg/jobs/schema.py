@@ -96,7 +96,7 @@ _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 class Section(BaseModel):
     """Base of the sections of a job."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def _unique(names: list[str]) -> list[str]:

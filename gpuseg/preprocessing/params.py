@@ -74,7 +74,7 @@ class PreprocessingParams(BaseModel):
         share of the variance.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     missing: Literal["error", "drop", "mean", "median", "zero"] = "error"
     clip: tuple[Share, Share] | None = None

@@ -34,7 +34,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class SavedEncoder(BaseModel):
     """The values of an `Encoder`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     column: str
     kind: Kind
@@ -87,7 +87,7 @@ class SavedEncoder(BaseModel):
 class SavedPipeline(BaseModel):
     """The values of a `FeaturePipeline`, without its arrays."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     features: Annotated[list[str], Field(min_length=1)]
     encoders: list[SavedEncoder]

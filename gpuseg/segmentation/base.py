@@ -35,7 +35,7 @@ class SegmentSpec(BaseModel):
     A subclass sets ``algorithm: Literal["name"] = "name"``, and adds its parameters.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     algorithm: str
 

@@ -70,7 +70,7 @@ class ScoreSpec(Section):
     join: list[JoinSpec] = Field(default_factory=list)
     input: ScoredInputSpec | None = None
     like: LikeSpec | None = None
-    runtime: RuntimeSpec = RuntimeSpec()
+    runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
     output: ScoredOutputSpec
 
     @property
