@@ -169,11 +169,14 @@ def test_segments_of_a_job_have_the_cells(tmp_path: Path) -> None:
     assert "recency and frequency" in (tmp_path / "out" / "_report.html").read_text()
 
 
-@pytest.mark.parametrize("cluster", ["local", pytest.param("dask", marks=pytest.mark.slow)])
-def test_dropped_customers_move_no_cell(tmp_path: Path, cluster: str) -> None:
+@pytest.mark.parametrize("on_workers", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_dropped_customers_move_no_cell(
+    tmp_path: Path, on_workers: bool, request: pytest.FixtureRequest
+) -> None:
     table = lines(customers=1500)
     spec = job(tmp_path, table, rfm=True, features=["spend", "gap_mean_days"])
-    gpuseg.run({**spec, "prepare": {"missing": "drop"}, "runtime": {"cluster": cluster}})
+    runtime = request.getfixturevalue("two_workers") if on_workers else {}
+    gpuseg.run({**spec, "prepare": {"missing": "drop"}, "runtime": runtime})
     written = read_parts(tmp_path / "out")
     everyone = from_transactions(table, **ROLES, rfm=True)
     expected = everyone.filter(everyone["gap_mean_days"].is_valid())

@@ -29,6 +29,7 @@ from safetensors.numpy import load_file, save_file
 from support.errors import raises
 from support.helpers import (
     FEATURES,
+    THOROUGH,
     Array,
     customers,
     job,
@@ -349,7 +350,7 @@ def test_models_are_pickled(outputs: dict[str, Path], name: str, raw: Array) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kmeans", "dbscan"])
+@pytest.mark.parametrize("name", ["kmeans", "dbscan"] if THOROUGH else ["kmeans"])
 def test_models_work_in_spawned_processes(
     outputs: dict[str, Path], name: str, raw: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,11 @@ import pytest
 SCRIPT = """
 import subprocess, sys, time
 from pathlib import Path
+from gpuseg.runtime import forced_end
 from gpuseg.runtime.forced_end import force_end_after_signals, remove_if_forced
 from gpuseg.runtime.interrupts import Signals
 
+forced_end._GRACE_SECONDS = 1.0
 Signals()
 force_end_after_signals()
 folder = Path(sys.argv[1])

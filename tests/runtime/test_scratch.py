@@ -72,7 +72,7 @@ def test_files_have_no_name_and_their_space_is_free_again(folder: Path) -> None:
 
 def test_passes_keep_no_pages(folder: Path) -> None:
     """Neither do passes whose results are the blocks, nor those that change or drop rows."""
-    n_rows, width = 24 * BLOCK_ROWS + 5, 8  # 48 MiB
+    n_rows, width = 14 * BLOCK_ROWS + 5, 8  # 28 MiB
     x = np.zeros((n_rows, width), np.float32)
     x[:, 1] = np.arange(n_rows) % 1000
     array = ScratchArray(x.shape, "float32", str(folder))
