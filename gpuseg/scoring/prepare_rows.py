@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import ShardPlan, vectors_in_rows
 from gpuseg.numerics.distance_metrics import outside_values
+from gpuseg.numerics.to_float32 import write_columns
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.vectors import WrongVector, as_matrix
@@ -91,9 +93,13 @@ class RowPreparer:
         """
         plan, x = self._plan, np.empty((batch.num_rows, self._width), np.float32)
         missing, unseen = dict[str, int](), dict[str, UnseenRows]()
-        f = 0
+        numbers, f = list[tuple[int, NDArray[Any]]](), 0
         for encoder in plan.encoders:
             column, width = batch.column(encoder.column), encoder.n_features
+            if encoder.kind == "number":
+                numbers.append((f, encoder.subtract_origin(as_numbers(column))))
+                f += width
+                continue
             rows = self._encode(encoder, column, x[:, f : f + width], start)
             f += width
             if rows.size:
@@ -102,6 +108,9 @@ class RowPreparer:
                 unseen[encoder.column] = unseen_rows
             if encoder.value_type and (n_gaps := _n_gaps(column)):
                 missing[encoder.column] = n_gaps
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
+            write_columns(x, numbers)
+        del numbers
         low, high = _extremes(x)
         if np.isnan(low):
             missing |= self._missing_numbers(x)
@@ -125,12 +134,12 @@ class RowPreparer:
     def _encode(
         self, encoder: Encoder, column: pa.Array, out: NDArray[np.float32], start: int
     ) -> NDArray[np.int64]:
-        """Write the features of a column into out (n, width); return rows of unseen categories."""
+        """Write the features of a column that has no numbers into out (n, width).
+
+        Rows of unseen categories are returned.
+        """
         plan = self._plan
-        if encoder.kind == "number":
-            with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
-                out[:, 0] = encoder.subtract_origin(as_numbers(column))
-        elif encoder.kind == "vector" and pa.types.is_null(column.type):
+        if encoder.kind == "vector" and pa.types.is_null(column.type):
             out[:] = np.nan
         elif encoder.kind == "vector":
             with (

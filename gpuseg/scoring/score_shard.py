@@ -231,7 +231,10 @@ class _Scorer:
     def _prepared(self, groups: list[RowGroup]) -> Iterator[PreparedRows]:
         for group in groups:
             for batch in self._plan.scored_batches(group):
-                yield self._preparer.prepare(batch.columns, batch.start)
+                rows = self._preparer.prepare(batch.columns, batch.start)
+                del batch  # the next rows take its memory
+                yield rows
+                del rows
 
     def _scored(
         self, prepared: Iterator[PreparedRows], context: TaskContext
@@ -241,6 +244,7 @@ class _Scorer:
         for rows in prepared:
             is_bad = is_bad or rows.bad is not None
             yield rows, None if is_bad else self._scoring.score(rows.z, context)
+            del rows  # the next rows take its memory
 
     def _write(
         self, part: PartPlan, scored: Iterator[tuple[PreparedRows, Scores | None]]
@@ -263,6 +267,7 @@ class _Scorer:
                 if rows.ids is not None:
                     written.add(rows.ids, mask)
                 yield _output_columns(plan, scoring, rows, scores)
+                del rows, scores  # the next rows take their memory
 
         ids = [] if plan.id is None else [plan.id]
         names = [*ids, SEGMENT, DISTANCE, *scoring.extra_columns, *plan.carried]

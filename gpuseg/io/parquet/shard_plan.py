@@ -19,6 +19,7 @@ from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.unify_files import Conversion, converted
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
+from gpuseg.numerics.to_float32 import write_columns
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.vectors import WrongVector, as_matrix
@@ -292,22 +293,28 @@ def fill(
     plan: ShardPlan, batch: Batch, x: NDArray[np.float32], weight: NDArray[np.float64] | None
 ) -> None:
     """Write the features of a batch into x (rows, d) and its weights into weight (rows,)."""
-    f = 0
+    numbers, f = list[tuple[int, NDArray[Any]]](), 0
     for encoder in plan.encoders:
         column, width = batch.columns.column(encoder.column), encoder.n_features
         if encoder.kind == "number":
-            values = encoder.subtract_origin(as_numbers(column))
-            _write_float32(plan, x[:, f], encoder, batch.start, values)
+            numbers.append((f, encoder.subtract_origin(as_numbers(column))))
         elif encoder.kind == "vector":
             with vectors_in_rows(plan, batch.start, encoder.column):
                 values = encoder.subtract_origin(as_matrix(column, encoder.shape))
-            _write_float32(plan, x[:, f : f + width], encoder, batch.start, values)
+            with _beyond_is_infinite():
+                x[:, f : f + width] = values
+            _refuse_beyond(plan, x[:, f : f + width], encoder, batch.start, values)
         else:
             encoder.encode_into(column, x[:, f : f + width])
         f += width
+    with _beyond_is_infinite():
+        write_columns(x, numbers)
+    encoders = [encoder for encoder in plan.encoders if encoder.kind == "number"]
+    for encoder, (number, values) in zip(encoders, numbers, strict=True):
+        _refuse_beyond(plan, x[:, number], encoder, batch.start, values)
     if weight is not None and plan.weight is not None:
-        numbers = as_numbers(batch.columns.column(plan.weight))
-        weight[:] = _checked_weight(plan, batch.start, numbers)
+        weights = as_numbers(batch.columns.column(plan.weight))
+        weight[:] = _checked_weight(plan, batch.start, weights)
 
 
 @contextmanager
@@ -326,12 +333,20 @@ def vectors_in_rows(
         raise error.in_row(column, plan.describe_row(start + error.row), parameter) from None
 
 
-def _write_float32(
+def _beyond_is_infinite() -> np.errstate:
+    """Let values beyond float32 become infinite, and a signalling NaN a quiet one."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _refuse_beyond(
     plan: ShardPlan, out: NDArray[np.float32], encoder: Encoder, start: int, values: NDArray[Any]
 ) -> None:
-    """Store values (n,) or (n, n_features) as float32; refuse finite values out of range."""
-    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
-        out[:] = values
+    """Refuse finite values (n,) or (n, n_features) that out, the same as float32, has as infinite.
+
+    Raises
+    ------
+    DataError
+    """
     if values.dtype == np.float64 and _may_overflow(values) and np.isinf(out).any():
         beyond = np.argwhere(np.isinf(out) & np.isfinite(values))
         if beyond.size:
