@@ -19,6 +19,7 @@ from gpuseg.serving.listener import BACKLOG
 from gpuseg.serving.metrics import Metrics
 from gpuseg.serving.model_reload import CurrentModel
 from gpuseg.serving.output_watch import OutputWatch
+from gpuseg.serving.protocols.row_texts import warm_up
 from gpuseg.serving.settings import ServerSettings
 from gpuseg.serving.shared_counters import SharedCounters
 
@@ -45,6 +46,7 @@ def load_current(settings: ServerSettings, counters: SharedCounters) -> CurrentM
     ------
     ConfigError, DataError, ResourceError
     """
+    warm_up()
     return CurrentModel(OutputWatch(settings.model), FailureLog(), Metrics(counters))
 
 

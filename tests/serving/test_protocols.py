@@ -28,6 +28,7 @@ from gpuseg.serving.media_types import CSV, JSON, JSON_LINES, accepted
 from gpuseg.serving.output_watch import OutputWatch
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
 from gpuseg.serving.protocols.answers import float_texts
+from gpuseg.serving.protocols.row_texts import Choice, Field, rows_as_bytes, rows_as_list
 from gpuseg.serving.request_errors import RequestError
 from gpuseg.serving.request_rows import RequestRows
 
@@ -345,3 +346,20 @@ def test_numbers_have_one_text_however_many_there_are() -> None:
     assert [text == "null" for text in texts] == (~are_finite).tolist()
     read = np.float32([float(text) for text in texts if text != "null"])
     assert read.tobytes() == values[are_finite].tobytes()
+
+
+def test_a_kernel_writes_the_numbers_that_arrow_writes() -> None:
+    rng = np.random.default_rng(0)
+    powers = 2.0 ** np.arange(-19, 24)
+    usual = [0.0, -0.0, *powers, *(powers - 2.0**-24), *(-powers), 0.1, 473655.625, 2.0**24 - 1]
+    bounds = np.float32([1e-5, 2**24]).view(np.uint32)
+    bits = rng.integers(*bounds, 20_000 if THOROUGH else 2_000, dtype=np.uint32)
+    numbers = np.concatenate([np.float32(usual), bits.view(np.float32)])
+    integers = rng.integers(-(2**31), 2**31, len(numbers)).astype(np.int32)
+    choice = Choice(["ü", "", "second"], rng.integers(0, 3, len(numbers)))
+    for odd in (numbers[0], 1e-7, 2.0**24, np.nan):  # the last ones are not the kernel's
+        numbers[-1] = odd
+        fields: list[Field] = [choice, "[", integers, ",", numbers, "]"]
+        texts = rows_as_list(fields, len(numbers))
+        assert [text.rpartition(",")[2][:-1] for text in texts] == float_texts(numbers)
+        assert rows_as_bytes(fields, len(numbers)).decode() == "".join(texts)

@@ -23,13 +23,13 @@ WRONG_ROWS = "rows.wrong"
 NULL = "null"
 
 
-_FEW = 32
-"""Values whose text NumPy writes faster than Arrow, which takes as long for one as for many."""
+FEW = 32
+"""Values whose text NumPy writes faster than Arrow or a kernel: a call takes as long as they do."""
 
 
 def float_texts(values: NDArray[np.float32]) -> list[str]:
     """Return the shortest text of each float32, which reads back to the same bits."""
-    if len(values) <= _FEW:
+    if len(values) <= FEW:
         return [_float_text(value) for value in values]
     texts: list[str] = pc.cast(from_numpy(values), pa.string()).to_pylist()
     is_finite = np.isfinite(values)

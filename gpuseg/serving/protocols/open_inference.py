@@ -15,14 +15,9 @@ from gpuseg.output_columns import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.printable import printable_value
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
-from gpuseg.serving.protocols.answers import (
-    compact_json,
-    float_texts,
-    in_place,
-    int_texts,
-    wrong_rows,
-)
+from gpuseg.serving.protocols.answers import compact_json, in_place, wrong_rows
 from gpuseg.serving.protocols.binary_tensors import TensorBytes, as_bytes, split_body
+from gpuseg.serving.protocols.row_texts import rows_as_bytes, rows_as_list
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.request_errors import malformed
 from gpuseg.serving.request_json import parsed_json
@@ -224,9 +219,10 @@ def _output(name: str, values: NDArray[Any], scored: RequestScores, behind: byte
     """Return an output with its data, or with the number of its bytes behind the JSON."""
     if behind is not None:
         data = f'"parameters":{{"binary_data_size":{len(behind)}}}'
+    elif scored.n_wrong:
+        data = f'"data":[{",".join(in_place(rows_as_list([values], len(values)), scored))}]'
     else:
-        texts = float_texts(values) if values.dtype == np.float32 else int_texts(values)
-        data = f'"data":[{",".join(in_place(texts, scored))}]'
+        data = f'"data":[{rows_as_bytes([values, ","], len(values))[:-1].decode()}]'
     return (
         f'{{"name":{json.dumps(name)},"datatype":"{_datatype(name)}","shape":[{scored.n_rows}],'
         f"{data}}}"

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.media_types import CSV, JSON_LINES
-from gpuseg.serving.protocols.answers import float_texts, in_place, with_answers
+from gpuseg.serving.protocols.answers import in_place, with_answers
+from gpuseg.serving.protocols.row_texts import rows_as_bytes, rows_as_list
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.request_errors import RequestError, malformed
 from gpuseg.serving.request_json import parsed_json
@@ -109,17 +110,17 @@ def write(scored: RequestScores, accept: str) -> bytes:
     ----------
     accept : {"application/json", "application/jsonlines", "text/csv"}
     """
-    segments = [f"{segment}.0" for segment in scored.scores.segment.tolist()]
-    pairs = list(zip(segments, float_texts(scored.scores.distance), strict=True))
+    segment, distance = scored.scores.segment, scored.scores.distance
+    n_rows = len(segment)
     if not scored.n_wrong and accept == CSV:
-        return "".join(f"{segment},{distance}\n" for segment, distance in pairs).encode()
-    objects = [f'{{"closest_cluster":{s},"distance_to_cluster":{d}}}' for s, d in pairs]
+        return rows_as_bytes([segment, ".0,", distance, "\n"], n_rows)
+    fields = ('{"closest_cluster":', segment, '.0,"distance_to_cluster":', distance, "}")
     if not scored.n_wrong and accept == JSON_LINES:
-        return "".join(f"{line}\n" for line in objects).encode()
-    answers = f"[{','.join(in_place(objects, scored))}]"
+        return rows_as_bytes([*fields, "\n"], n_rows)
     if not scored.n_wrong:
-        return f'{{"predictions":{answers}}}'.encode()
-    return with_answers(scored, "predictions", answers)
+        return b'{"predictions":[%b]}' % rows_as_bytes([*fields, ","], n_rows)[:-1]
+    rows = in_place(rows_as_list(fields, n_rows), scored)
+    return with_answers(scored, "predictions", f"[{','.join(rows)}]")
 
 
 def _uncovered(row: Any, forms: RowForms) -> Any:

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from gpuseg.models.scores import Scores
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
-from gpuseg.serving.protocols.answers import (
-    NULL,
-    float_texts,
-    in_place,
-    int_texts,
-    json_text,
-    with_answers,
-)
+from gpuseg.serving.protocols.answers import NULL, in_place, json_text, with_answers
+from gpuseg.serving.protocols.row_texts import Choice, Field, rows_as_bytes, rows_as_list
 from gpuseg.serving.request_rows import RequestRows
 
 
@@ -33,31 +30,28 @@ def write(scored: RequestScores, model: LoadedModel) -> bytes:
     A hierarchy with several levels adds a key for each. If rows are wrong, this is the value of
     ``segments`` of an object that says what is wrong, with null for these rows.
     """
-    rows = in_place(_rows(scored, model.segment_names), scored)
-    answers = f"[{','.join(rows)}]"
+    fields = _fields(scored.scores, model.segment_names)
+    n_rows = len(scored.scores.segment)
     if not scored.n_wrong:
-        return answers.encode()
-    return with_answers(scored, "segments", answers)
+        return b"[%b]" % rows_as_bytes([*fields, ","], n_rows)[:-1]
+    rows = in_place(rows_as_list(fields, n_rows), scored)
+    return with_answers(scored, "segments", f"[{','.join(rows)}]")
 
 
-def _rows(scored: RequestScores, names: Mapping[int, str]) -> list[str]:
-    scores = scored.scores
-    segments = scores.segment.tolist()
-    n_rows = len(segments)
-    starts = {segment: _start(segment, names.get(segment)) for segment in set(segments)}
-    nothing = [NULL] * n_rows
-    columns = [
-        [starts[segment] for segment in segments],
-        float_texts(scores.distance),
-        [',"next_segment":'] * n_rows,
-        nothing if scores.next_segment is None else int_texts(scores.next_segment),
-        [',"confidence":'] * n_rows,
-        nothing if scores.confidence is None else float_texts(scores.confidence),
+def _fields(scores: Scores, names: Mapping[int, str]) -> list[Field]:
+    segments = sorted(set(scores.segment.tolist()))
+    starts = [_start(segment, names.get(segment)) for segment in segments]
+    fields: list[Field] = [
+        Choice(starts, np.searchsorted(segments, scores.segment)),
+        scores.distance,
+        ',"next_segment":',
+        NULL if scores.next_segment is None else scores.next_segment,
+        ',"confidence":',
+        NULL if scores.confidence is None else scores.confidence,
     ]
     for name, level in scores.levels.items():
-        columns += [[f',"{name}":'] * n_rows, int_texts(level)]
-    columns.append(["}"] * n_rows)
-    return list(map("".join, zip(*columns, strict=True)))
+        fields += [f',"{name}":', level]
+    return [*fields, "}"]
 
 
 def _start(segment: int, name: str | None) -> str:
