@@ -56,6 +56,7 @@ def read_row_groups(
             if batch is None:
                 break
             yield batch
+            del batch  # the next rows take its memory
     storage.refuse_local_change(path, version)
 
 

@@ -182,6 +182,7 @@ class ShardPlan:
         for batch in read_batches(self, group.part, group.number, names, n_rows):
             yield Batch(start, batch)
             start += batch.num_rows
+            del batch  # the next rows take its memory
 
     def rows_per_batch(self, n_others: int = 0) -> int:
         """Return how many rows are decoded at a time, with so many weights beside the features."""
@@ -255,6 +256,7 @@ def read_rows(
             fill(plan, batch, x[rows], None if weight is None else weight[rows])
             done(rows)
             context.report(batch.columns.num_rows)
+            del batch  # the next rows take its memory
 
     for _ in context.map(read, plan.groups()):
         pass
@@ -287,6 +289,7 @@ def read_batches(
             for name in columns
         }
         yield pa.record_batch(arrays)
+        del batch, decoded, arrays  # the next rows take their memory
 
 
 def fill(
