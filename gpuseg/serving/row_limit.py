@@ -16,6 +16,9 @@ import numpy as np
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.request_json import list_of, parsed_json
 
+_BLOCK = 2**16
+"""Bytes whose commas are counted at once."""
+
 
 class _AnyValue(type):
     """A class of classes of which every value is an instance."""
@@ -73,9 +76,10 @@ def may_have_more(text: bytes, n_values: int) -> bool:
     """Return whether a list in a text of JSON can have more values: a comma is between two."""
     if len(text) < n_values:
         return False
+    content = np.frombuffer(text, np.uint8)
+    blocks = (content[at : at + _BLOCK] for at in range(0, len(content), _BLOCK))
     # Eight times as fast as the method of bytes.
-    n_commas = np.count_nonzero(np.frombuffer(text, np.uint8) == ord(","))
-    return bool(n_commas >= n_values)
+    return sum(int(np.count_nonzero(block == ord(","))) for block in blocks) >= n_values
 
 
 def _counted(body: bytes, kind: Any, limits: RequestLimits) -> Any:
