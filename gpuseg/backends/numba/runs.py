@@ -87,8 +87,8 @@ class NumbaRuns:
             def iterate_some(runs: slice) -> None:
                 start_time = time.perf_counter()
                 iterate.iterate(
-                    flat, weights, values[runs], read_only(shift), grids, stop,
-                    weight_of_runs[runs], results[runs],
+                    flat, weights, values[runs], read_only(values[runs]), read_only(shift), grids,
+                    stop, weight_of_runs[runs], results[runs],
                 )  # fmt: skip
                 seconds[runs] = time.perf_counter() - start_time
                 seconds[runs] *= results[runs, 2] / max(results[runs, 2].sum(), 1)
@@ -122,7 +122,13 @@ class NumbaRuns:
 
             def sum_some(runs: slice) -> None:
                 assignment_sums.assignment_sums(
-                    flat, weights, values[runs], shift, grids[runs], parts[runs], sizes[runs]
+                    flat,
+                    weights,
+                    read_only(values[runs]),
+                    shift,
+                    grids[runs],
+                    parts[runs],
+                    sizes[runs],
                 )
 
             _map_runs(sum_some, len(values), x.size * values[..., 0].size, parallel_map)

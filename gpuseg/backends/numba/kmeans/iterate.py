@@ -38,12 +38,16 @@ def _iterate_run(
     x: NDArray[np.float32],
     weight: NDArray[np.float64],
     values: NDArray[np.float64],
+    centers: NDArray[np.float64],
     shift: NDArray[np.float32],
     grids: GridSums,
     stop: StopRule,
     cluster_weight: NDArray[np.float64],
 ) -> tuple[int, bool, int]:
-    """Move the centers `values` (k, d); return `n_iter`, `converged` and `n_rows_scored`."""
+    """Move the centers `values` (k, d); return `n_iter`, `converged` and `n_rows_scored`.
+
+    `centers` is a read-only view of them, so that passes compile `lloyd` only once.
+    """
     (k, d), levels = values.shape, grids.weight.size
     n_rows = x.size // d
     label, slack = np.zeros(n_rows, np.int32), np.zeros(n_rows, np.float32)
@@ -52,7 +56,7 @@ def _iterate_run(
     n_scored = 0
     for n_iter in range(stop.max_iter):
         bounds = BoundArrays(label, slack, drift, n_iter == 0)
-        n_scored += lloyd(x, weight, pack(values, shift), grids, bounds, sums)
+        n_scored += lloyd(x, weight, pack(centers, shift), grids, bounds, sums)
         for j in range(k):
             steps[j] = sums.weight[j]
             for level in range(1, levels):
@@ -84,6 +88,7 @@ def iterate(
     x: NDArray[np.float32],
     weight: NDArray[np.float64],
     values: NDArray[np.float64],
+    centers: NDArray[np.float64],
     shift: NDArray[np.float32],
     grids: GridSums,
     stop: StopRule,
@@ -99,13 +104,15 @@ def iterate(
         Empty means ones.
     values : float64 (runs, k, d)
         The centers, which move.
+    centers : float64 (runs, k, d)
+        A read-only view of `values`.
     cluster_weight : float64 (runs, k)
     results : int64 (runs, 3)
         `n_iter`, `converged` and `n_rows_scored` of `IteratedRun`.
     """
     for run in range(len(values)):
         n_iter, converged, n_scored = _iterate_run(
-            x, weight, values[run], shift, grids, stop, cluster_weight[run]
+            x, weight, values[run], centers[run], shift, grids, stop, cluster_weight[run]
         )
         results[run, 0], results[run, 1], results[run, 2] = n_iter, converged, n_scored
 
