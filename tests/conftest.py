@@ -116,9 +116,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let each process of xdist compile a part of numba's kernels, and fork its Dask workers."""
+    """Let each process of xdist compile a part of numba's kernels, and fork its Dask workers.
+
+    Compilers and the imports of tests make many objects, and hardly any cycles: until all tests are
+    collected, looking for garbage would take a fifth of the time.
+    """
     process = getattr(session.config, "workerinput", None)
     runs_tests = process is not None or not session.config.getoption("numprocesses", None)
+    if runs_tests:
+        gc.disable()
     if runs_tests and start_fork_server(WORKER_MODULES):
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     if process is not None and os.environ[COMPILE] == "yes":
@@ -139,6 +145,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Let collections of garbage not visit the modules and tests, which stay to the end."""
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -6,7 +6,6 @@ parts are ready then, and each process loads what the others have compiled.
 """
 
 import datetime
-import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,15 +32,11 @@ def compile_part(process: int, n_processes: int, quick: bool) -> None:
     groups: tuple[Callable[[], None], ...] = (_kmeans_and_preprocessing, _dbscan)
     if not quick:
         groups = (_kmeans_and_preprocessing, _dbscan_of_all_dtypes, _transactions)
-    gc.disable()  # an eighth of the time: compilers make many objects, and hardly any cycles
-    try:
-        for group in groups[process::n_processes]:
-            done = Path(cache, f"{group.__name__}.done")
-            if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
-                group()
-                done.touch()
-    finally:
-        gc.enable()
+    for group in groups[process::n_processes]:
+        done = Path(cache, f"{group.__name__}.done")
+        if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
+            group()
+            done.touch()
 
 
 def _kmeans_and_preprocessing() -> None:
