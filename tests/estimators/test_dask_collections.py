@@ -66,7 +66,8 @@ def weight() -> Array:
 
 
 def model(**params: Any) -> KMeans:
-    return KMeans(**{"n_clusters": 4, "random_state": 0, **params})
+    few_passes = {} if "init" in params else {"n_init": 2, "tol": 0.01}
+    return KMeans(**{"n_clusters": 4, "random_state": 0, **few_passes, **params})
 
 
 def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:
