@@ -247,8 +247,9 @@ def test_worker_killed_at_the_start_of_a_stage(
 ) -> None:
     victim = worker_pid(cluster)
     at = ActAt(stage, 0, lambda: os.kill(victim, signal.SIGKILL))
+    sections = {"input": {"id": "repeated_id"}, "segment": K}  # whose check asks the workers
     runtime = {"cluster": cluster.scheduler_address}
-    assert recovered_shards(source, tmp_path, at, segment=K, runtime=runtime) == 1
+    assert recovered_shards(source, tmp_path, at, **sections, runtime=runtime) == 1
 
 
 @pytest.mark.slow
