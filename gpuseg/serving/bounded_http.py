@@ -21,6 +21,9 @@ from gpuseg.serving.request_errors import Disconnected, RequestError
 _UNREAD_BYTES = 2**16
 """Bytes of a body that are kept while nobody reads it; the others stay in the socket."""
 
+_KEEP_ALIVE_SECONDS = 75
+"""How long a connection without a request stays open; longer than those of usual balancers."""
+
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -40,7 +43,6 @@ class BoundedHttp(asyncio.Protocol):
     """
 
     limits = RequestLimits()
-    keep_alive_seconds = 75.0
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self._app: Callable[[HttpRequest], Awaitable[HttpAnswer]] = config.loaded_app
@@ -167,7 +169,7 @@ class BoundedHttp(asyncio.Protocol):
         """Wait for another request."""
         self._is_in_head = True
         if self._arriving is None:
-            self._wait(self.keep_alive_seconds)
+            self._wait(_KEEP_ALIVE_SECONDS)
             return
         self._arriving.incoming.end()
         self._arriving = None
@@ -200,6 +202,7 @@ class BoundedHttp(asyncio.Protocol):
         )
         self._write(answer, closes, has_body=request.method != "HEAD")
         if closes:
+            self._others.clear()
             self._transport.close()
             return
         self._resume_reading()
@@ -209,7 +212,7 @@ class BoundedHttp(asyncio.Protocol):
             self._arriving = None
             self._wait(self.limits.seconds)
         elif not self._head_bytes:
-            self._wait(self.keep_alive_seconds)
+            self._wait(_KEEP_ALIVE_SECONDS)
 
     def _write(self, answer: HttpAnswer, closes: bool, *, has_body: bool = True) -> None:
         headers = [(name.decode(), value.decode()) for name, value in self._state.default_headers]

@@ -26,9 +26,6 @@ from gpuseg.serving.shared_counters import SharedCounters
 _THREADS = 2
 """Threads for large requests: one may read a body while the other one scores."""
 
-_KEEP_ALIVE_SECONDS = 75
-"""How long a connection without a request stays open; longer than those of usual balancers."""
-
 
 class _Server(uvicorn.Server):
     """uvicorn's server, with the signals left to `serve_until_signal`."""
@@ -106,7 +103,6 @@ async def _serve(
             date_header=True,
             proxy_headers=False,
             backlog=BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(limits.seconds) + 1,
         )
     )
