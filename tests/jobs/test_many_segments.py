@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console
-from support.helpers import FEATURES, THOROUGH, job, read_parts, write_files
+from support.helpers import FEATURES, THOROUGH, in_turn, job, read_parts, write_files
 
 import gpuseg
 from gpuseg.jobs import build_manifest
@@ -89,22 +89,28 @@ def test_many_segments_are_counted_and_the_largest_described(
     assert len(result._repr_html_()) < 100_000
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), np.linalg.LinAlgError("no"), ValueError("https://u:SECRET@host/x no")]
-)
-@pytest.mark.parametrize(
-    ("module", "name", "part"),
-    [
-        (build_manifest, "name_segments", "profiles"),
-        (pca_map, "_axis_features", "profiles"),
-        (profile, "choose_examples", "examples"),
-        (publish, "_plots", "plots"),
-        (publish, "render_report", "report"),
-    ],
-)
+DESCRIPTIONS: dict[str, tuple[Any, str]] = {
+    "name_segments": (build_manifest, "profiles"),
+    "_axis_features": (pca_map, "profiles"),
+    "choose_examples": (profile, "examples"),
+    "_plots": (publish, "plots"),
+    "render_report": (publish, "report"),
+}
+"""Functions, their modules, and what the manifest calls what they make."""
+
+ERRORS: dict[str, Exception] = {
+    "memory": MemoryError(),
+    "numbers": np.linalg.LinAlgError("no"),
+    "secret": ValueError("https://u:SECRET@host/x no"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), in_turn(DESCRIPTIONS, ERRORS))
 def test_a_description_that_fails_does_not_cost_the_labels(
-    module: Any, name: str, part: str, error: Exception, tmp_path: Path, monkeypatch: Any
+    name: str, kind: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    (module, part), error = DESCRIPTIONS[name], ERRORS[kind]
+
     def fail(*arguments: Any) -> None:
         raise error
 

@@ -24,7 +24,18 @@ from emulator.build import unavailable
 from emulator.strict_arrays import StrictLauncher
 from support.cudf_on_host import CudfStandIn, install
 from support.errors import raises
-from support.helpers import ANY_PORT, bits, call, customers, cut, job, opened, toml, write_files
+from support.helpers import (
+    ANY_PORT,
+    THOROUGH,
+    bits,
+    call,
+    customers,
+    cut,
+    job,
+    opened,
+    toml,
+    write_files,
+)
 
 import gpuseg
 from gpuseg.backends import registry
@@ -63,6 +74,11 @@ JOBS: dict[str, dict[str, dict[str, Any]]] = {
     "sweep, confidence": {"segment": {"n_clusters": [2, 4]}, "output": {"confidence": True}},
     "auto": {"segment": {"n_clusters": "auto", "max_clusters": 4}},
 }  # fmt: skip
+
+OF_ALL_PASSES = (
+    "weights, cosine", "dropped, repeated ids", "categories, gaps", "hierarchical, pca"
+)  # fmt: skip
+"""Jobs that together have all that is read and prepared on a GPU; the others differ in fits."""
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +120,7 @@ def job_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", JOBS if THOROUGH else OF_ALL_PASSES)
 def test_a_job_writes_what_it_writes_without_a_gpu(
     request: pytest.FixtureRequest, shop: Path, tmp_path: Path, name: str
 ) -> None:
