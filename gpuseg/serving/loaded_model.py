@@ -1,9 +1,9 @@
 """A model in memory, warm, with all that its answers need."""
 
 import hashlib
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ class LoadedModel:
         self.segment_names = saved.segment_names
         self.columns = request_columns(self.model.pipeline)
         self.forms = RowForms(self.columns)
+        self._pack = struct.Struct(f"={len(self.columns)}d").pack
         self._scorers = {
             with_next: RowScorer(
                 self.model, with_next=with_next, backend=_BACKEND, n_threads=1,
@@ -121,18 +122,14 @@ class LoadedModel:
             batches = table.combine_chunks().to_batches() or [
                 pa.RecordBatch.from_pylist([], table.schema)
             ]
-        columns = [as_numbers(column) for column in batches[0].columns]
-        are_float32 = all(column.dtype == np.float32 for column in columns)
-        X = np.empty((len(table), len(columns)), np.float32 if are_float32 else np.float64)
-        for f, column in enumerate(columns):
-            X[:, f] = column
-        return X
+        # Columns stay together in memory: the pipeline copies them into rows anyway.
+        return np.stack([as_numbers(column) for column in batches[0].columns]).T
 
     def _matrix(self, rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
         shape = len(rows), len(self.columns)
         try:
-            flat = np.fromiter(chain.from_iterable(rows), np.float64, shape[0] * shape[1])
-        except TypeError:  # there are gaps
+            flat = np.frombuffer(b"".join([self._pack(*row) for row in rows]))
+        except struct.error:  # there are gaps, or integers beyond float64
             return np.array(rows, np.float64).reshape(shape)
         return flat.reshape(shape)
 

@@ -4,9 +4,8 @@ The numbers are those of all workers together, whichever of them answers.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
-
-import numpy as np
 
 from gpuseg.serving.loaded_model import RequestScores
 from gpuseg.serving.shared_counters import SharedCounters
@@ -76,8 +75,7 @@ class Metrics:
 
     def count_rows(self, scored: RequestScores) -> None:
         """Count rows by their segments, and those that have none."""
-        segments, counts = np.unique(scored.scores.segment, return_counts=True)
-        for segment, count in zip(segments.tolist(), counts.tolist(), strict=True):
+        for segment, count in Counter(scored.scores.segment.tolist()).items():
             self._counters.add(f'gpuseg_rows_total{{segment="{segment}"}}', count)
         if scored.n_wrong:
             self._counters.add("gpuseg_wrong_rows_total", scored.n_wrong)

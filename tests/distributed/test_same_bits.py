@@ -126,7 +126,7 @@ def test_on_dask(
 
 
 @pytest.mark.slow
-def test_on_workers_of_its_own(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_on_another_cluster(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
     n_workers = 4 if THOROUGH else 3
     actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=n_workers)
     assert actual == expected
