@@ -9,6 +9,8 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -162,6 +164,28 @@ class Tensor:
 
 
 # Rows in another order.
+
+
+def test_threads_that_ask_at_the_same_time_share_a_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = threading.Barrier(4)
+
+    class SlowLauncher:
+        def __init__(self) -> None:
+            with suppress(threading.BrokenBarrierError):
+                together.wait(0.2)  # for others, which would be a second launcher
+
+    def ask(_: int) -> object:
+        together.wait()
+        return gpus.launcher()
+
+    monkeypatch.setattr(cupy_launcher, "CupyLauncher", SlowLauncher)
+    gpus._launcher.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        launchers = set(pool.map(ask, range(4)))
+    gpus._launcher.cache_clear()
+    assert len(launchers) == 1
 
 
 @pytest.mark.parametrize("large", [False, True])

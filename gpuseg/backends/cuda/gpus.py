@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -66,9 +67,20 @@ def devices() -> list[str]:
     ]
 
 
-@cache
+_first_call = threading.Lock()
+
+
 def launcher() -> Launcher:
-    """Return the launcher of this process, for the device that is current at the first call."""
+    """Return the launcher of this process, for the device that is current at the first call.
+
+    Threads that ask for it at the same time get the same one: each launcher loads its kernels.
+    """
+    with _first_call:
+        return _launcher()
+
+
+@cache
+def _launcher() -> Launcher:
     from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
 
     return CupyLauncher()
