@@ -113,6 +113,8 @@ class _NearestByBackend:
 
     def __init__(self, centers: Centers) -> None:
         self._centers = centers
+        for array in (centers.values, centers.shift):
+            array.flags.writeable = False  # a change would be ignored
         self._packed: dict[str, NearestCenter] = {}
 
     def __reduce__(self) -> tuple[type["_NearestByBackend"], tuple[Centers]]:

@@ -10,6 +10,7 @@ import shutil
 import tracemalloc
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,8 @@ from support.helpers import (
 
 import gpuseg
 from gpuseg import DBSCANModel, HierarchicalModel, KMeansModel, SegmentModel, load_model
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.storage import Storage
 from gpuseg.models import base
@@ -347,6 +350,21 @@ def test_models_are_pickled(outputs: dict[str, Path], name: str, raw: Array) -> 
     expected = loaded.predict(raw).tolist()
     used = pickle.loads(pickle.dumps(loaded))
     assert fresh.predict(raw).tolist() == used.predict(raw).tolist() == expected
+
+
+def test_the_packed_centers_of_a_model_stay_in_its_process(
+    model: KMeansModel, raw: Array, cuda: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each backend has those that it packed, also in copies; the centers cannot change then."""
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    expected = model.predict(raw).tolist()
+    for copied in (model, pickle.loads(pickle.dumps(model)), deepcopy(model)):
+        for backend in ("numpy", "numba", "cuda", "numpy"):
+            assert copied.predict(raw, backend=backend).tolist() == expected
+        assert set(copied._nearest._packed) == {"numpy", "numba", "cuda"}
+        assert b"packed" not in pickle.dumps(copied).lower()
+        with pytest.raises(ValueError, match="read-only"):
+            copied.centers.values[:] = 0.0
 
 
 @pytest.mark.slow
