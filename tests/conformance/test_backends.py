@@ -172,8 +172,9 @@ def test_nearest_is_the_argmin_of_the_float64_distances(
 
 @pytest.mark.parametrize("n_segments", [1, 2, 5])
 def test_runner_up_is_the_nearest_center_of_another_segment(
-    backend: Backend, n_segments: int
+    backend: Backend, n_segments: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gpuseg.backends.numpy.centroids._MAX_VALUES", 9 * 64)  # several blocks
     rng = np.random.default_rng(n_segments)
     for n, k in ((0, 5), (1, 5), (200, 9)):
         x = rng.integers(0, 4, (n, 3)).astype(np.float32)  # many distances are equal

@@ -75,7 +75,7 @@ def test_kernels_at_every_size(case: KernelCase) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", (*CASES, MANY_ROWS, *(EVERY_SIZE if ON_GPU or THOROUGH else EVERY_SIZE[2::10])), ids=str
+    "case", (*CASES, MANY_ROWS, *(EVERY_SIZE if ON_GPU or THOROUGH else EVERY_SIZE[2::9])), ids=str
 )
 def test_every_case(cuda: Backend, case: KernelCase) -> None:
     """With --gpu, compute-sanitizer watches this test."""

@@ -339,8 +339,12 @@ def test_refuses_what_is_no_category(how: Any, column: list[Any], message: str) 
 
 
 def test_new_rows_that_cannot_be_prepared() -> None:
-    preprocessor = Preprocessor(transforms="log1p").fit([[1.0], [2.0]])
-    for value in (np.nan, np.inf, -2.0):
+    log1p, clipped = Preprocessor(transforms="log1p"), Preprocessor(clip=(0.0, 1.0))
+    for preprocessor, value in (
+        *((log1p, np.nan), (log1p, np.inf), (log1p, -2.0)),
+        *((clipped, np.nan), (clipped, np.inf)),  # though clipping would make it finite
+    ):
+        preprocessor.fit([[1.0], [2.0]])
         with pytest.raises(gpuseg.DataError, match="in row 1"):
             preprocessor.transform([[1.0], [value]])
 

@@ -46,7 +46,7 @@ CLEARLY = 1e-9
 EXPORTED = [
     name
     for name, case in CASES.items()
-    if (THOROUGH or name in CHOSEN)
+    if (THOROUGH or name in [*CHOSEN, "pca_of_categories", "cosine_standardized", "one_segment"])
     and case.algorithm != "dbscan"
     and not {"embedding", "vector_with_gaps", "spark_vector"} & set(case.features)
 ]

@@ -168,8 +168,8 @@ def test_interrupted_with_a_stopped_worker(customers: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "cluster"), [
-    (signal.SIGINT, "local"), (signal.SIGINT, "dask"),
-    *([(signal.SIGTERM, "local"), (signal.SIGTERM, "dask")] if THOROUGH else []),
+    (signal.SIGINT, "local"), (signal.SIGTERM, "dask"),
+    *([(signal.SIGTERM, "local"), (signal.SIGINT, "dask")] if THOROUGH else []),
 ])  # fmt: skip
 def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: signal.Signals) -> None:
     """SIGINT goes to the process group, as with Ctrl-C; SIGTERM goes to the process only."""

@@ -193,7 +193,7 @@ CASES: dict[str, Case] = {
         n_rows=2000,
     ),
     "all_steps": Case(
-        (*NUMBERS, *NUMBERS_WITH_GAPS, "constant", "copy", "signup", "embedding"),
+        (*NUMBERS, *NUMBERS_WITH_GAPS, "constant", "copy", "embedding", "signup"),
         {"categorical": dict(_CATEGORIES), "max_categories": 4, "missing": "median",
          "missing_indicator": True, "clip": [0.01, 0.99], "transform": "yeo-johnson",
          "drop_near_constant": True, "drop_correlated": 0.95, "scale": "robust", "pca": 0.95},
