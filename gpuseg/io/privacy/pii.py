@@ -126,7 +126,7 @@ def personal_values(column: pa.Array) -> str | None:
 
 
 def _present(column: pa.Array) -> pa.Array:
-    """Return the values that are not null; where numbers have no null, for nothing."""
+    """Return the values that are not null: the column itself if numbers have no null."""
     is_complete = pa.types.is_primitive(column.type) and not column.null_count
     return column if is_complete else column.drop_null()  # this imports pyarrow.compute
 
