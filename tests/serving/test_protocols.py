@@ -356,6 +356,7 @@ def test_a_kernel_writes_the_numbers_that_arrow_writes() -> None:
     bits = rng.integers(*bounds, 20_000 if THOROUGH else 2_000, dtype=np.uint32)
     numbers = np.concatenate([np.float32(usual), bits.view(np.float32)])
     integers = rng.integers(-(2**31), 2**31, len(numbers)).astype(np.int32)
+    integers[:3] = -(2**31), 2**31 - 1, -1
     choice = Choice(["ü", "", "second"], rng.integers(0, 3, len(numbers)))
     for odd in (numbers[0], 1e-7, 2.0**24, np.nan):  # the last ones are not the kernel's
         numbers[-1] = odd

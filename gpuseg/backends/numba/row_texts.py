@@ -45,7 +45,8 @@ def write_rows(
         for field in range(fields.shape[0]):
             kind, index = fields[field, 0], fields[field, 1]
             if kind == INTEGER:
-                at = _write_integer(out, at, int(integers[index, row]))
+                # The negative of the smallest int32 is none.
+                at = _write_integer(out, at, int(np.int64(integers[index, row])))
             elif kind == FLOAT:
                 at = _write_float(out, at, floats[index, row], bits[index, row])
                 if at < 0:
