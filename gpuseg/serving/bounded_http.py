@@ -48,16 +48,19 @@ class BoundedHttp(asyncio.Protocol):
         self._app: Callable[[HttpRequest], Awaitable[HttpAnswer]] = config.loaded_app
         self._state = server_state
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parser: Any = self._new_parser()
+        """None once nothing more is read."""
         self._url, self._headers = b"", list[tuple[bytes, bytes]]()
         self._head_bytes, self._is_in_head = 0, True
+        self._is_upgrade = False
         self._request: HttpRequest | None = None
         """The one that is being answered."""
         self._arriving: HttpRequest | None = None
         """The one whose body is on its way, unless it is answered already."""
         self._others: deque[HttpRequest] = deque()
         """Those that came before the answer to an earlier one."""
+        self._refusal: HttpAnswer | None = None
+        """The last answer, behind those to the requests."""
         self._is_ending = self._is_reading_paused = self._is_writing_paused = False
         self._deadline = float("inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +84,7 @@ class BoundedHttp(asyncio.Protocol):
                 timer.cancel()
         self._others.clear()
         if self._arriving is not None:
-            self._arriving.incoming.disconnect()
+            self._arriving.incoming.fail(Disconnected())
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
@@ -92,17 +95,26 @@ class BoundedHttp(asyncio.Protocol):
         if self._is_in_head:
             self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # it is answered as if it did not ask for that
-            pass
+            self._feed(data)
         except httptools.HttpParserError:
             self._refuse(400, "request.not_http", "the request is not HTTP/1.1")
             return
         if self._head_bytes:
             if self._head_bytes > self.limits.header_bytes:
-                self._refuse(431, "request.headers_too_long", "the headers are too long")
-            elif is_first:
+                self._refuse_headers()
+            elif is_first or self._deadline == float("inf"):
                 self._wait(self.limits.seconds)
+
+    def eof_received(self) -> bool:
+        """Answer the requests that came whole: their client may only have stopped sending."""
+        self._is_ending = True
+        if self._arriving is not None and self._others:
+            self._others.pop()
+            self._arriving = None
+        if self._arriving is None and self._is_busy():
+            return True
+        self._close()
+        return False
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read its answer, which stays in memory."""
@@ -112,35 +124,47 @@ class BoundedHttp(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Stop waiting: most of the answer has been read."""
         self._is_writing_paused = False
-        if self._write_timer is not None:
+        if self._write_timer is not None and not self._transport.is_closing():
             self._write_timer.cancel()
+            self._write_timer = None
         self._begin_next()
 
     def shutdown(self) -> None:
         """Close the connection after the answers to the requests that have begun."""
         self._is_ending = True
-        if self._request is None and not self._others:
-            self._transport.close()
+        if not self._is_busy():
+            self._close()
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._url, self._headers = b"", []
+        if not self._is_upgrade:
+            self._url, self._headers = b"", []
+            self._head_bytes = self._head_bytes or 1  # they may follow another request
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target of the request."""
-        self._url += url
+        if not self._is_upgrade:
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; those behind a body are not needed."""
         if self._is_in_head:
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Begin to answer the request, whose body may still be on its way."""
+        if self._is_upgrade:
+            self._is_upgrade = False
+            return
         self._is_in_head, self._head_bytes = False, 0
         self._deadline = float("inf")
+        n_bytes = len(self._url) + sum([len(name) + len(value) for name, value in self._headers])
+        if n_bytes > self.limits.header_bytes:  # in one piece with their end
+            self._refuse_headers()
+            raise httptools.HttpParserError("the headers are too long")
+        self._is_upgrade = self._parser.should_upgrade()
         path = httptools.parse_url(self._url).path.decode("ascii")
         request = HttpRequest(
             self._parser.get_method().decode("ascii"),
@@ -167,6 +191,8 @@ class BoundedHttp(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Wait for another request."""
+        if self._is_upgrade:
+            return
         self._is_in_head = True
         if self._arriving is None:
             self._wait(_KEEP_ALIVE_SECONDS)
@@ -174,7 +200,36 @@ class BoundedHttp(asyncio.Protocol):
         self._arriving.incoming.end()
         self._arriving = None
 
+    def _new_parser(self) -> Any:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # It leaves the body to the other protocol, which nobody speaks here: another
+                # parser reads it, behind headers without the wish to change the protocol.
+                self._parser = self._new_parser()
+                self._parser.feed_data(self._head_of_body())
+                data = memoryview(data)[upgrade.args[0] :]
+
+    def _head_of_body(self) -> bytes:
+        lines = [
+            b"%b: %b\r\n" % (name, value)
+            for name, value in self._headers
+            if name in (b"content-length", b"transfer-encoding")
+        ]
+        return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(lines)
+
     # Answers.
+
+    def _is_busy(self) -> bool:
+        """Return whether answers are on their way."""
+        return self._request is not None or bool(self._others)
 
     def _begin_next(self) -> None:
         if self._request is not None or self._is_writing_paused or not self._others:
@@ -198,21 +253,24 @@ class BoundedHttp(asyncio.Protocol):
             not request.keeps_alive
             or request.may_go_on()  # the connection would wait for its end
             or answer.closes
-            or (self._is_ending and not self._others)
+            or (self._is_ending and not self._others and self._refusal is None)
         )
         self._write(answer, closes, has_body=request.method != "HEAD")
         if closes:
             self._others.clear()
-            self._transport.close()
-            return
-        self._resume_reading()
-        if self._others:
+            self._close()
+        elif self._others:  # no more are read: a client could send them faster than its answers
             self._begin_next()
-        elif self._arriving is request:  # nobody reads the rest
-            self._arriving = None
-            self._wait(self.limits.seconds)
-        elif not self._head_bytes:
-            self._wait(_KEEP_ALIVE_SECONDS)
+        elif self._refusal is not None:
+            self._write(self._refusal, True)
+            self._close()
+        else:
+            self._resume_reading()
+            if self._arriving is request:  # nobody reads the rest
+                self._arriving = None
+                self._wait(self.limits.seconds)
+            elif not self._head_bytes:
+                self._wait(_KEEP_ALIVE_SECONDS)
 
     def _write(self, answer: HttpAnswer, closes: bool, *, has_body: bool = True) -> None:
         headers = [(name.decode(), value.decode()) for name, value in self._state.default_headers]
@@ -228,13 +286,30 @@ class BoundedHttp(asyncio.Protocol):
         self._transport.writelines([head, answer.body] if has_body else [head])
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answer what does not become a request, and close the connection."""
-        if self._transport.is_closing():
+        """Answer what does not become a request, after those before it, and read no more."""
+        if self._parser is None or self._transport.is_closing():
             return
-        if self._request is None and not self._others:  # else an answer is on its way
-            headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-            self._write(error_answer(RequestError(status, code, message, headers=headers)), True)
+        self._parser = None
+        headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        error = RequestError(status, code, message, headers=headers, closes=True)
+        if self._arriving is not None:  # its body is wrong
+            self._arriving.keeps_alive = False
+            self._arriving.incoming.fail(error)
+            self._arriving = None
+            return
+        self._refusal = error_answer(error)
+        if not self._is_busy():
+            self._write(self._refusal, True)
+            self._close()
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, "request.headers_too_long", "the headers are too long")
+
+    def _close(self) -> None:
+        """Close the connection when its client has read what was written, or reads no more."""
         self._transport.close()
+        if self._write_timer is None:
+            self._write_timer = self._loop.call_later(self.limits.seconds, self._transport.abort)
 
     # What is waited for.
 
@@ -269,7 +344,9 @@ class BoundedHttp(asyncio.Protocol):
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._check_time)
+        elif self._is_reading_paused:  # it is not the client who waits
+            self._wait(self.limits.seconds)
         elif self._head_bytes:
             self._refuse(408, "request.too_slow", "the headers did not arrive in time")
         else:
-            self._transport.close()
+            self._close()

@@ -50,7 +50,7 @@ class HttpRequest:
         Raises
         ------
         RequestError
-            For a body that is too long, or comes too slowly.
+            For a body that is too long, comes too slowly, or is not HTTP.
         Disconnected
         """
         self.body = await self.incoming.read()
@@ -73,11 +73,14 @@ class HttpRequest:
         return int(length) if length.isdigit() else None
 
     def may_go_on(self) -> bool:
-        """Return whether a body follows that nobody will read, longer than what is read at once."""
+        """Return whether a body may follow that nobody will read, longer than what is read at once.
+
+        A client that asked whether to send it may leave it out.
+        """
         if self.is_read:
             return False
-        length = self.content_length()
-        return bool(self.header(b"transfer-encoding")) or (length or 0) > _READ_AT_ONCE
+        length, at_once = self.content_length(), 0 if self.header(b"expect") else _READ_AT_ONCE
+        return bool(self.header(b"transfer-encoding")) or (length or 0) > at_once
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from gpuseg.serving.limits import RequestLimits
-from gpuseg.serving.request_errors import Disconnected, RequestError
+from gpuseg.serving.request_errors import RequestError
 
 
 class IncomingBody:
@@ -33,6 +33,7 @@ class IncomingBody:
         self._announced, self._limits, self._when_wanted = announced, limits, when_wanted
         self._parts: list[bytes] = []
         self._reader: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
         self.n_bytes = 0
         self.is_complete = self.is_wanted = False
 
@@ -48,9 +49,10 @@ class IncomingBody:
         self.is_complete = True
         self._wake(None)
 
-    def disconnect(self) -> None:
-        """Say that the client has gone."""
-        self._wake(Disconnected())
+    def fail(self, error: Exception) -> None:
+        """Say why there will be no more pieces."""
+        self._error = error
+        self._wake(error)
 
     async def read(self) -> bytes:
         """Return the body, when it is complete.
@@ -58,9 +60,11 @@ class IncomingBody:
         Raises
         ------
         RequestError
-            For a body that is too long, or comes too slowly.
+            For a body that is too long, comes too slowly, or is not HTTP.
         Disconnected
         """
+        if self._error is not None:
+            raise self._error
         limit = self._limits.body_bytes
         if (self._announced or 0) > limit or self.n_bytes > limit:
             raise self._limits.too_large()

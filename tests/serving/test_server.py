@@ -339,6 +339,7 @@ ENDED: dict[str, tuple[bytes, int]] = {
     "not HTTP": (b"\0\1\2\r\n\r\n", 400),
     "long headers": (b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000, 431),
     "slow headers": (b"GET / HTT", 408),
+    "slow headers behind a request": (b"GET /ping HTTP/1.1\r\n\r\nGET /pi", 408),
     "slow body": (
         b"POST /segments HTTP/1.1\r\n" + AUTHORIZATION + b"content-length: 9\r\n\r\n{", 408,
     ),
@@ -366,9 +367,8 @@ def test_connections_within_limits(server: Server) -> None:
         for connection, (sent, _) in zip(ended, ENDED.values(), strict=True):
             connection.sendall(sent)
         for connection, (name, (_, status)) in zip(ended, ENDED.items(), strict=True):
-            answer = connection.makefile("rb").read()
-            head, _, body = answer.partition(b"\r\n\r\n")
-            assert int(head.split()[1]) == status, name
+            last_status, body = answers_on(connection)[-1]
+            assert last_status == status, name
             assert json.loads(body).keys() >= {"error", "code"}, name
         while with_body.recv(1000):  # until the server closes
             pass
@@ -386,14 +386,19 @@ def exchange(server: Server, *sent: bytes, wait: float = 0.0) -> list[tuple[int,
         for part in sent:
             connection.sendall(part)
             time.sleep(wait)
-        with connection.makefile("rb") as file:
-            answers = []
-            while line := file.readline():
-                length = 0
-                while (header := file.readline().lower()) != b"\r\n":
-                    if header.startswith(b"content-length:"):
-                        length = int(header.partition(b":")[2])
-                answers.append((int(line.split()[1]), file.read(length)))
+        return answers_on(connection)
+
+
+def answers_on(connection: socket.socket) -> list[tuple[int, bytes]]:
+    """Return status and body of each answer, until the server closes the connection."""
+    answers = []
+    with connection.makefile("rb") as file:
+        while line := file.readline():
+            length = 0
+            while (header := file.readline().lower()) != b"\r\n":
+                if header.startswith(b"content-length:"):
+                    length = int(header.partition(b":")[2])
+            answers.append((int(line.split()[1]), file.read(length)))
     return answers
 
 
@@ -417,6 +422,56 @@ def test_requests_in_one_piece_are_answered_in_their_order(server: Server) -> No
     first, ping, nowhere, last = exchange(server, b"".join(sent))
     assert (first[0], ping, nowhere[0]) == (200, (200, b"{}"), 404)
     assert first == last
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (b"\0\1\2\r\n\r\n", "request.not_http"),
+        (request_of("GET", "/ping", "x: " + "a" * 100_000), "request.headers_too_long"),
+    ],
+    ids=["not HTTP", "long headers"],
+)
+def test_what_is_no_request_is_answered_behind_the_others(
+    server: Server, wrong: bytes, code: str
+) -> None:
+    body = json.dumps({"rows": rows_of_case()[:1]}).encode()
+    post = request_of("POST", "/segments", f"content-length: {len(body)}", body=body)
+    first, ping, last = exchange(server, post + request_of("GET", "/ping") + wrong)
+    assert (first[0], ping) == (200, (200, b"{}"))
+    assert json.loads(last[1])["code"] == code
+
+
+def test_a_wrong_chunk_is_answered(server: Server) -> None:
+    sent = request_of("POST", "/segments", "transfer-encoding: chunked") + b"zz\r\n"
+    ((status, body),) = exchange(server, sent)
+    assert (status, json.loads(body)["code"]) == (400, "request.not_http")
+
+
+def test_a_client_that_stops_sending_gets_its_answers(server: Server) -> None:
+    body = json.dumps({"rows": rows_of_case()[:1]}).encode()
+    post = request_of("POST", "/segments", f"content-length: {len(body)}", body=body)
+    page = request_of("GET", "/")
+    for sent, expected in ((page, [200]), (page + post, [200, 200]), (page + post[:-1], [200])):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert [status for status, _ in answers_on(connection)] == expected
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05])
+def test_the_wish_for_another_protocol_is_ignored(server: Server, wait: float) -> None:
+    body = json.dumps({"rows": rows_of_case()[:1]}).encode()
+    headers = ("upgrade: h2c", "connection: upgrade", f"content-length: {len(body)}")
+    head, ping = request_of("POST", "/segments", *headers), request_of("GET", "/ping", LAST)
+    first, last = exchange(server, head, body + ping, wait=wait)
+    assert (first[0], last) == (200, (200, b"{}"))
+
+
+def test_a_body_that_may_not_come_ends_the_connection(server: Server) -> None:
+    """A client that asked first does not send the body of a request that is refused."""
+    asks = request_of("POST", "/nowhere", "expect: 100-continue", "content-length: 9")
+    assert [status for status, _ in exchange(server, asks)] == [404]
 
 
 def test_bodies_in_pieces(server: Server) -> None:
