@@ -4,7 +4,7 @@ pyarrow imports pandas, where it is installed, at its first conversion of an arr
 long as a small job, and no job needs it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,16 @@ _USUAL_SCALE = 6
 
 _DECIMAL128_BITS = 128
 
+_DTYPES: Mapping[int, np.dtype[Any]] = {
+    kind.id: np.dtype(kind.to_pandas_dtype())
+    for kind in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float16(), pa.float32(), pa.float64()),
+    )
+}
+"""The types of numbers, by the number of Arrow's type."""
+
 
 def to_numpy(column: pa.Array) -> NDArray[Any]:
     """Return the values of a column without nulls, or of floats, where a null becomes NaN.
@@ -34,13 +44,12 @@ def to_numpy(column: pa.Array) -> NDArray[Any]:
     Numbers without nulls are not copied. Values of other types are those of pyarrow's own method.
     """
     kind = column.type
-    if pa.types.is_boolean(kind) and not column.null_count:
+    dtype = _DTYPES.get(kind.id)
+    if dtype is None and pa.types.is_boolean(kind) and not column.null_count:
         return _bits(column, column.buffers()[1])
-    is_float = pa.types.is_floating(kind)
-    if not (is_float or (pa.types.is_integer(kind) and not column.null_count)):
+    if dtype is None or (dtype.kind != "f" and column.null_count):
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return values
-    dtype = np.dtype(kind.to_pandas_dtype())
     validity, data = column.buffers()
     offset = column.offset * dtype.itemsize
     values = np.frombuffer(data, dtype, len(column), offset) if data else np.empty(0, dtype)

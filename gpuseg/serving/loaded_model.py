@@ -80,6 +80,7 @@ class LoadedModel:
         self.segment_names = saved.segment_names
         self.columns = request_columns(self.model.pipeline)
         self.forms = RowForms(self.columns)
+        self._last_numbers: pa.Schema | None = None
         self._pack = struct.Struct(f"={len(self.columns)}d").pack
         self._scorers = {
             with_next: RowScorer(
@@ -112,18 +113,33 @@ class LoadedModel:
         scorer = self._scorers[with_next]
         return _of_request(scorer.score_table(table if X is None else X), len(table))
 
+    def has_only_numbers(self, schema: pa.Schema) -> bool:
+        """Return whether a table has the columns of the model in their order, and all are numbers.
+
+        Clients send the same schema again and again: it is looked at once.
+        """
+        if self._last_numbers is not None and schema.equals(self._last_numbers):
+            return True
+        has_columns = self.forms.are_numbers and tuple(schema.names) == self.forms.names
+        if not has_columns or not all(map(is_number, schema.types)):
+            return False
+        self._last_numbers = schema
+        return True
+
     def _as_matrix(self, table: pa.Table) -> NDArray[Any] | None:
         """Return the columns as an array, which is scored faster; None if one has no numbers."""
-        table = table.select(self.forms.names)
-        if not all(map(is_number, table.schema.types)):
-            return None
+        if not self.has_only_numbers(table.schema):
+            table = table.select(self.forms.names)
+            if not all(map(is_number, table.schema.types)):
+                return None
         batches = table.to_batches()
         if len(batches) != 1:
             batches = table.combine_chunks().to_batches() or [
                 pa.RecordBatch.from_pylist([], table.schema)
             ]
+        columns = [as_numbers(column) for column in batches[0].columns]
         # Columns stay together in memory: the pipeline copies them into rows anyway.
-        return np.stack([as_numbers(column) for column in batches[0].columns]).T
+        return np.array(columns).T
 
     def _matrix(self, rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
         shape = len(rows), len(self.columns)

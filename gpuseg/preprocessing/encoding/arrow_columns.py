@@ -31,11 +31,13 @@ def as_numbers(column: pa.Array) -> NDArray[Any]:
 
     Integers go by way of float64, with or without nulls (`numerics.to_float32`).
     """
+    if pa.types.is_floating(column.type):
+        return to_numpy(column)
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
     if pa.types.is_decimal(column.type):
         return decimals_to_numpy(column)
-    if column.null_count > 0 and not pa.types.is_floating(column.type):
+    if column.null_count > 0:
         column = pc.cast(column, pa.float64(), safe=False)
     return as_floats(to_numpy(column))
 

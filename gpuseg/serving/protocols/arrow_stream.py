@@ -42,7 +42,8 @@ def read(body: bytes, model: LoadedModel, limits: RequestLimits) -> pa.Table:
         refuse_compression(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             schema, names = stream.schema, model.forms.names
-            has_others = schema.names != list(names)
+            has_only_numbers = model.has_only_numbers(schema)
+            has_others = not has_only_numbers and schema.names != list(names)
             if has_others:
                 _check_names(schema.names, names)
                 schema = pa.schema([schema.field(name) for name in names])
@@ -58,9 +59,10 @@ def read(body: bytes, model: LoadedModel, limits: RequestLimits) -> pa.Table:
         raise malformed(
             "body.not_arrow", f"the body is not a stream of Arrow IPC: {reason}"
         ) from None
-    for name, kind in zip(names, schema.types, strict=True):
-        if not pa.types.is_primitive(kind):
-            _check_expanded(name, table[name], limits)
+    if not has_only_numbers:
+        for name, kind in zip(names, schema.types, strict=True):
+            if not pa.types.is_primitive(kind):
+                _check_expanded(name, table[name], limits)
     return table
 
 
