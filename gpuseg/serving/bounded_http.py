@@ -21,6 +21,13 @@ from gpuseg.serving.request_errors import Disconnected, RequestError
 _UNREAD_BYTES = 2**16
 """Bytes of a body that are kept while nobody reads it; the others stay in the socket."""
 
+_WAITING_REQUESTS = 256
+"""Most requests that wait for the answer to an earlier one: small ones take fifty times the memory
+of their bytes."""
+
+_HEADER_OVERHEAD = 32
+"""Bytes that count for a header beside its name and value, as in HTTP/2: small ones take more."""
+
 _KEEP_ALIVE_SECONDS = 75
 """How long a connection without a request stays open; longer than those of usual balancers."""
 
@@ -48,10 +55,14 @@ class BoundedHttp(asyncio.Protocol):
         self._app: Callable[[HttpRequest], Awaitable[HttpAnswer]] = config.loaded_app
         self._state = server_state
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = self._new_parser()
+        self._parser: Any = httptools.HttpRequestParser(self)
         """None once nothing more is read."""
         self._url, self._headers = b"", list[tuple[bytes, bytes]]()
         self._head_bytes, self._is_in_head = 0, True
+        self._headers_bytes = 0
+        """As they count for their limit."""
+        self._n_without_body = 0
+        """Bytes since the last one of a body; trailers may be many."""
         self._is_upgrade = False
         self._request: HttpRequest | None = None
         """The one that is being answered."""
@@ -74,6 +85,7 @@ class BoundedHttp(asyncio.Protocol):
         self._state.connections.add(self)
         self._wait(self.limits.seconds)
         if len(self._state.connections) > self.limits.connections:
+            self._is_ending = True
             self._refuse(503, "server.busy", "too many connections are open")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -94,16 +106,17 @@ class BoundedHttp(asyncio.Protocol):
         is_first = not self._head_bytes
         if self._is_in_head:
             self._head_bytes += len(data)
+        else:
+            self._n_without_body += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse(400, "request.not_http", "the request is not HTTP/1.1")
             return
-        if self._head_bytes:
-            if self._head_bytes > self.limits.header_bytes:
-                self._refuse_headers()
-            elif is_first or self._deadline == float("inf"):
-                self._wait(self.limits.seconds)
+        if max(self._head_bytes, self._n_without_body) > self.limits.header_bytes:
+            self._refuse_headers()
+        elif self._head_bytes and (is_first or self._deadline == float("inf")):
+            self._wait(self.limits.seconds)
 
     def eof_received(self) -> bool:
         """Answer the requests that came whole: their client may only have stopped sending."""
@@ -140,7 +153,7 @@ class BoundedHttp(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         if not self._is_upgrade:
-            self._url, self._headers = b"", []
+            self._url, self._headers, self._headers_bytes = b"", [], 0
             self._head_bytes = self._head_bytes or 1  # they may follow another request
 
     def on_url(self, url: bytes) -> None:
@@ -152,20 +165,26 @@ class BoundedHttp(asyncio.Protocol):
         """Take a header; those behind a body are not needed."""
         if self._is_in_head:
             self._headers.append((name.lower(), value.rstrip(b" \t")))
+            self._headers_bytes += len(name) + len(value) + _HEADER_OVERHEAD
+            if self._headers_bytes > self.limits.header_bytes:  # there may be many in one piece
+                self._refuse_headers()
+                raise httptools.HttpParserError("the headers are too long")
 
     def on_headers_complete(self) -> None:
         """Begin to answer the request, whose body may still be on its way."""
         if self._is_upgrade:
             self._is_upgrade = False
             return
-        self._is_in_head, self._head_bytes = False, 0
+        self._is_in_head, self._head_bytes, self._n_without_body = False, 0, 0
         self._deadline = float("inf")
-        n_bytes = len(self._url) + sum([len(name) + len(value) for name, value in self._headers])
-        if n_bytes > self.limits.header_bytes:  # in one piece with their end
+        if len(self._url) + self._headers_bytes > self.limits.header_bytes:
             self._refuse_headers()
             raise httptools.HttpParserError("the headers are too long")
+        if len(self._others) == _WAITING_REQUESTS:
+            self._refuse(503, "server.busy", "too many requests wait for an answer")
+            raise httptools.HttpParserError("too many requests")
         self._is_upgrade = self._parser.should_upgrade()
-        path = httptools.parse_url(self._url).path.decode("ascii")
+        path = (httptools.parse_url(self._url).path or b"/").decode("ascii")
         request = HttpRequest(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
@@ -182,6 +201,7 @@ class BoundedHttp(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; what comes after the answer is dropped."""
+        self._n_without_body = 0
         request = self._arriving
         if request is None:
             return
@@ -193,17 +213,12 @@ class BoundedHttp(asyncio.Protocol):
         """Wait for another request."""
         if self._is_upgrade:
             return
-        self._is_in_head = True
+        self._is_in_head, self._n_without_body = True, 0
         if self._arriving is None:
             self._wait(_KEEP_ALIVE_SECONDS)
             return
         self._arriving.incoming.end()
         self._arriving = None
-
-    def _new_parser(self) -> Any:
-        parser = httptools.HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
 
     def _feed(self, data: bytes | memoryview) -> None:
         while data:
@@ -213,7 +228,7 @@ class BoundedHttp(asyncio.Protocol):
             except httptools.HttpParserUpgrade as upgrade:
                 # It leaves the body to the other protocol, which nobody speaks here: another
                 # parser reads it, behind headers without the wish to change the protocol.
-                self._parser = self._new_parser()
+                self._parser = httptools.HttpRequestParser(self)
                 self._parser.feed_data(self._head_of_body())
                 data = memoryview(data)[upgrade.args[0] :]
 
@@ -242,10 +257,13 @@ class BoundedHttp(asyncio.Protocol):
     async def _answer(self, request: HttpRequest) -> None:
         try:
             answer = await self._app(request)
+            if not self._transport.is_closing():
+                self._finish(request, answer)
         except Disconnected:
-            return
-        if not self._transport.is_closing():
-            self._finish(request, answer)
+            pass
+        except BaseException:
+            self._transport.abort()  # else the client would wait for ever
+            raise
 
     def _finish(self, request: HttpRequest, answer: HttpAnswer) -> None:
         self._request = None
@@ -258,19 +276,19 @@ class BoundedHttp(asyncio.Protocol):
         self._write(answer, closes, has_body=request.method != "HEAD")
         if closes:
             self._others.clear()
-            self._close()
+            self._end()
         elif self._others:  # no more are read: a client could send them faster than its answers
             self._begin_next()
         elif self._refusal is not None:
             self._write(self._refusal, True)
-            self._close()
+            self._end()
         else:
             self._resume_reading()
             if self._arriving is request:  # nobody reads the rest
                 self._arriving = None
                 self._wait(self.limits.seconds)
-            elif not self._head_bytes:
-                self._wait(_KEEP_ALIVE_SECONDS)
+            else:
+                self._wait(self.limits.seconds if self._head_bytes else _KEEP_ALIVE_SECONDS)
 
     def _write(self, answer: HttpAnswer, closes: bool, *, has_body: bool = True) -> None:
         headers = [(name.decode(), value.decode()) for name, value in self._state.default_headers]
@@ -300,10 +318,24 @@ class BoundedHttp(asyncio.Protocol):
         self._refusal = error_answer(error)
         if not self._is_busy():
             self._write(self._refusal, True)
-            self._close()
+            self._end()
 
     def _refuse_headers(self) -> None:
         self._refuse(431, "request.headers_too_long", "the headers are too long")
+
+    def _end(self) -> None:
+        """Close the connection; a client that still sends can read its answer before.
+
+        Data that nobody reads would reset the connection.
+        """
+        is_sending = self._arriving is not None or self._parser is None or self._is_reading_paused
+        if self._is_ending or not is_sending:
+            self._close()
+            return
+        self._parser = self._arriving = None
+        self._transport.write_eof()
+        self._resume_reading()
+        self._wait(self.limits.seconds)
 
     def _close(self) -> None:
         """Close the connection when its client has read what was written, or reads no more."""
@@ -346,7 +378,7 @@ class BoundedHttp(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._check_time)
         elif self._is_reading_paused:  # it is not the client who waits
             self._wait(self.limits.seconds)
-        elif self._head_bytes:
+        elif self._head_bytes and self._parser is not None:
             self._refuse(408, "request.too_slow", "the headers did not arrive in time")
         else:
             self._close()

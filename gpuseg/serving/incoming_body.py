@@ -31,7 +31,7 @@ class IncomingBody:
         self, announced: int | None, limits: RequestLimits, when_wanted: Callable[[], None]
     ) -> None:
         self._announced, self._limits, self._when_wanted = announced, limits, when_wanted
-        self._parts: list[bytes] = []
+        self._bytes = bytearray()  # pieces of some bytes would take many times their memory
         self._reader: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self.n_bytes = 0
@@ -39,7 +39,7 @@ class IncomingBody:
 
     def add(self, part: bytes) -> None:
         """Take the next piece."""
-        self._parts.append(part)
+        self._bytes += part
         self.n_bytes += len(part)
         if self.n_bytes > self._limits.body_bytes:
             self._wake(self._limits.too_large())
@@ -71,8 +71,8 @@ class IncomingBody:
         self.is_wanted = True
         if not self.is_complete:
             await self._rest()
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+        body, self._bytes = bytes(self._bytes), bytearray()
+        return body
 
     async def _rest(self) -> None:
         loop = asyncio.get_running_loop()

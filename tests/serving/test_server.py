@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import gc
 import io
 import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,13 @@ import pytest
 from support.fitted_outputs import fitted, input_rows, job_labels
 from support.http_server import ARROW, SECONDS, Answer, Server, answer_of, as_stream, serving
 from support.json_rows import as_json
+from uvicorn.server import ServerState
 
 import gpuseg
 from gpuseg.models.loading import load_output
 from gpuseg.models.scores import Scores
+from gpuseg.serving.bounded_http import BoundedHttp
+from gpuseg.serving.http_messages import HttpAnswer, HttpRequest
 
 CASE = "all_steps"
 """A model with every preparation and every kind of column."""
@@ -429,8 +435,11 @@ def test_requests_in_one_piece_are_answered_in_their_order(server: Server) -> No
     [
         (b"\0\1\2\r\n\r\n", "request.not_http"),
         (request_of("GET", "/ping", "x: " + "a" * 100_000), "request.headers_too_long"),
+        (request_of("GET", "/ping", *["xx: yy"] * 1000), "request.headers_too_long"),
+        (request_of("POST", "/segments", "transfer-encoding: gzip"), "request.not_http"),
+        (request_of("OPTIONS", "*", LAST), "route.unknown"),
     ],
-    ids=["not HTTP", "long headers"],
+    ids=["not HTTP", "long headers", "many headers", "other encoding", "no path"],
 )
 def test_what_is_no_request_is_answered_behind_the_others(
     server: Server, wrong: bytes, code: str
@@ -446,6 +455,27 @@ def test_a_wrong_chunk_is_answered(server: Server) -> None:
     sent = request_of("POST", "/segments", "transfer-encoding: chunked") + b"zz\r\n"
     ((status, body),) = exchange(server, sent)
     assert (status, json.loads(body)["code"]) == (400, "request.not_http")
+
+
+def test_trailers_have_a_limit(server: Server) -> None:
+    sent = request_of("POST", "/segments", "transfer-encoding: chunked") + b"0\r\nx: "
+    ((status, body),) = exchange(server, sent, b"a" * 2**15, b"a", wait=0.05)
+    assert (status, json.loads(body)["code"]) == (431, "request.headers_too_long")
+
+
+def test_requests_that_wait_have_a_limit(server: Server) -> None:
+    *answers, (status, body) = exchange(server, b"GET /ping HTTP/1.1\r\n\r\n" * 400)
+    assert {status for status, _ in answers} == {401}
+    assert len(answers) < 400
+    assert (status, json.loads(body)["code"]) == (503, "server.busy")
+
+
+def test_a_target_may_name_the_host(server: Server) -> None:
+    host = f"http://127.0.0.1:{server.port}"
+    page, ping = exchange(
+        server, request_of("GET", host) + request_of("GET", f"{host}/ping?x", LAST) + b"\0"
+    )
+    assert (page[0], page[1][:9].lower(), ping) == (200, b"<!doctype", (200, b"{}"))
 
 
 def test_a_client_that_stops_sending_gets_its_answers(server: Server) -> None:
@@ -493,6 +523,35 @@ def test_a_body_without_a_length_has_a_limit(server: Server) -> None:
     sent = request_of("POST", "/segments", "transfer-encoding: chunked") + chunk * 4
     ((status, body),) = exchange(server, sent)
     assert (status, json.loads(body)["code"]) == (413, "request.too_large")
+
+
+def test_a_client_that_sends_on_gets_its_answer(server: Server) -> None:
+    n_bytes = 5 * 10**6
+    head = f"POST /segments HTTP/1.1\r\ncontent-length: {n_bytes}\r\n\r\n".encode()
+    for sent, expected in ((head, 401), (b"\0" + head, 400)):
+        answers = exchange(server, sent, b" " * n_bytes)
+        assert [status for status, _ in answers] == [expected]
+
+
+def test_a_request_that_fails_leaves_no_client_waiting() -> None:
+    async def fail(request: HttpRequest) -> HttpAnswer:
+        raise ArithmeticError
+
+    async def send() -> None:
+        loop, failures = asyncio.get_running_loop(), list[Any]()
+        loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+        config, state = SimpleNamespace(loaded_app=fail), ServerState()
+        listener = await loop.create_server(lambda: BoundedHttp(config, state, {}), "127.0.0.1", 0)
+        async with listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            writer.write(request_of("GET", "/ping"))
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+            writer.close()
+        gc.collect()
+        assert [type(failure) for failure in failures] == [ArithmeticError]
+
+    asyncio.run(send())
 
 
 def test_connections_that_end_with_the_answer(server: Server) -> None:
