@@ -6,6 +6,8 @@ from collections.abc import Callable
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.request_errors import RequestError
 
+_SMALL_BYTES = 2**12
+
 
 class IncomingBody:
     """Collects the pieces of a body until it is read.
@@ -31,7 +33,9 @@ class IncomingBody:
         self, announced: int | None, limits: RequestLimits, when_wanted: Callable[[], None]
     ) -> None:
         self._announced, self._limits, self._when_wanted = announced, limits, when_wanted
-        self._bytes = bytearray()  # pieces of some bytes would take many times their memory
+        self._parts: list[bytes] = []
+        self._small = bytearray()
+        """Small pieces behind the others: each by itself would take many times its bytes."""
         self._reader: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self.n_bytes = 0
@@ -39,7 +43,13 @@ class IncomingBody:
 
     def add(self, part: bytes) -> None:
         """Take the next piece."""
-        self._bytes += part
+        if len(part) < _SMALL_BYTES:
+            self._small += part
+        else:
+            self._keep_small()
+            self._parts.append(part)
+        if len(self._small) >= _SMALL_BYTES:
+            self._keep_small()
         self.n_bytes += len(part)
         if self.n_bytes > self._limits.body_bytes:
             self._wake(self._limits.too_large())
@@ -71,8 +81,14 @@ class IncomingBody:
         self.is_wanted = True
         if not self.is_complete:
             await self._rest()
-        body, self._bytes = bytes(self._bytes), bytearray()
-        return body
+        self._keep_small()
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _keep_small(self) -> None:
+        if self._small:
+            self._parts.append(bytes(self._small))
+            self._small = bytearray()
 
     async def _rest(self) -> None:
         loop = asyncio.get_running_loop()
