@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Executor
+from threading import Lock
 
 from gpuseg.errors import GpusegError
 from gpuseg.serving.failure_log import FailureLog
@@ -32,6 +33,8 @@ class CurrentModel:
     def __init__(self, watch: OutputWatch, log: FailureLog, metrics: Metrics) -> None:
         self._watch, self._log, self._metrics = watch, log, metrics
         self._version = watch.version()
+        self._end = Lock()
+        self._end.acquire()
         self._use(watch.load())
 
     def _use(self, model: LoadedModel) -> None:
@@ -45,13 +48,20 @@ class CurrentModel:
         again after a while, since it may have been half written.
         """
         loop = asyncio.get_running_loop()
+        try:
+            await self._watch_for_ever(loop, executor, seconds)
+        finally:
+            self._end.release()
+
+    async def _watch_for_ever(
+        self, loop: asyncio.AbstractEventLoop, executor: Executor, seconds: float
+    ) -> None:
         refused: OutputVersion | None = None
         reason, pause, next_try = "", seconds, 0.0
         while True:
-            await asyncio.sleep(seconds)
-            version = await loop.run_in_executor(executor, self._watch.version)
-            if version == self._version or version is None:
-                continue
+            version = await loop.run_in_executor(executor, self._other_version, seconds)
+            if version is None:
+                return
             if version == refused and loop.time() < next_try:
                 continue
             pause = min(2 * pause, _MOST_SECONDS) if version == refused else seconds
@@ -73,6 +83,18 @@ class CurrentModel:
             self._use(model)
             self._metrics.count_reload("taken")
             self._log.write(f"run {model.run_id} is taken{more}")
+
+    def _other_version(self, seconds: float) -> OutputVersion | None:
+        """Wait for a version other than that of the model; return None at the end of the server.
+
+        The thread itself waits: each time that it gives a version to the event loop, the two take
+        the interpreter from each other for milliseconds, which requests would wait.
+        """
+        while not self._end.acquire(timeout=seconds):
+            version = self._watch.version()
+            if version not in (None, self._version):
+                return version
+        return None
 
 
 def needs_more(before: LoadedModel, after: LoadedModel) -> str:
