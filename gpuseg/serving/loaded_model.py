@@ -4,7 +4,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,13 @@ class RequestScores:
         return self.n_rows - len(self.rows)
 
 
+class _NumberSchema(NamedTuple):
+    """A schema with the columns of a model, all of them numbers."""
+
+    schema: pa.Schema
+    are_float64: bool
+
+
 class LoadedModel:
     """A model that answers requests; all of its methods may be called by several threads.
 
@@ -80,7 +87,7 @@ class LoadedModel:
         self.segment_names = saved.segment_names
         self.columns = request_columns(self.model.pipeline)
         self.forms = RowForms(self.columns)
-        self._last_numbers: pa.Schema | None = None
+        self._last_numbers: _NumberSchema | None = None
         self._pack = struct.Struct(f"={len(self.columns)}d").pack
         self._scorers = {
             with_next: RowScorer(
@@ -118,17 +125,22 @@ class LoadedModel:
 
         Clients send the same schema again and again: it is looked at once.
         """
-        if self._last_numbers is not None and schema.equals(self._last_numbers):
-            return True
+        return self._numbers_of(schema) is not None
+
+    def _numbers_of(self, schema: pa.Schema) -> "_NumberSchema | None":
+        last = self._last_numbers
+        if last is not None and schema.equals(last.schema):
+            return last
         has_columns = self.forms.are_numbers and tuple(schema.names) == self.forms.names
         if not has_columns or not all(map(is_number, schema.types)):
-            return False
-        self._last_numbers = schema
-        return True
+            return None
+        self._last_numbers = _NumberSchema(schema, set(schema.types) == {pa.float64()})
+        return self._last_numbers
 
     def _as_matrix(self, table: pa.Table) -> NDArray[Any] | None:
         """Return the columns as an array, which is scored faster; None if one has no numbers."""
-        if not self.has_only_numbers(table.schema):
+        numbers = self._numbers_of(table.schema)
+        if numbers is None:
             table = table.select(self.forms.names)
             if not all(map(is_number, table.schema.types)):
                 return None
@@ -137,9 +149,12 @@ class LoadedModel:
             batches = table.combine_chunks().to_batches() or [
                 pa.RecordBatch.from_pylist([], table.schema)
             ]
-        columns = [as_numbers(column) for column in batches[0].columns]
         # Columns stay together in memory: the pipeline copies them into rows anyway.
-        return np.array(columns).T
+        if numbers is not None and numbers.are_float64:  # in one call, not in one for each column
+            tensor = batches[0].to_tensor(null_to_nan=True, row_major=False)
+            matrix: NDArray[Any] = tensor.to_numpy()
+            return matrix
+        return np.array([as_numbers(column) for column in batches[0].columns]).T
 
     def _matrix(self, rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
         shape = len(rows), len(self.columns)
