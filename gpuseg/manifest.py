@@ -7,24 +7,18 @@ other fields are always there. Values are JSON's own: a number that does not exi
 
 import copy
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from gpuseg.drift_record import Drift
 from gpuseg.errors import DataError
 from gpuseg.merge_tree import is_tree
 from gpuseg.output_kind import MAX_MANIFEST_BYTES, OutputKind, output_kind
+from gpuseg.record import NOISE, Count, Number, Record, SegmentNumber
+from gpuseg.refresh_record import HistoryEntry, Lineage, Refresh
 from gpuseg.strict_json import parse_json
 
 FORMAT = 2
@@ -36,9 +30,6 @@ MANIFEST = "_manifest.json"
 FIT_MANIFEST = "_fit_manifest.json"
 """Name of the manifest of the run that fitted the model, in an output of scored rows."""
 
-NOISE = -1
-"""Number of the segment of customers that belong to no segment."""
-
 NOT_DESCRIBED = -2
 """Number that stands for all segments that are not described, in maps and counts only."""
 
@@ -47,53 +38,6 @@ MAP_COLUMNS, MAP_LINES = 64, 40
 
 PURCHASES = "purchases"
 """Finding of the step that counts the transaction lines that became features."""
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-"""A number that may not exist: NaN and infinity are None."""
-
-
-SegmentNumber = Annotated[int, Field(ge=NOISE, lt=2**31)]
-"""The number of a segment in the output; -1 is noise."""
-
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""A number of customers."""
-
-
-class Record(BaseModel):
-    """Base of all parts: frozen, without unknown keys, documented field by field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Build the part from its JSON form.
-
-        Raises
-        ------
-        DataError
-            For keys that are missing or unknown, and for values of another type.
-        """
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            place = f" at '{key}'" if key else ""
-            raise DataError(
-                "manifest.invalid",
-                f"the manifest does not follow its schema{place}",
-                rule=first["msg"],
-                hint="run the job again",
-            ) from None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form: dicts, lists, strings, numbers, booleans and None."""
-        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class Quantiles(NamedTuple):
@@ -327,7 +271,7 @@ class ReaderSummary(Record):
     """"arrow" or "cudf"."""
     reason: str
     """Why this reader was used."""
-    by_arrow: dict[str, str] = {}
+    by_arrow: dict[str, str] = Field(default_factory=dict)
     """Columns that Arrow decoded although cuDF was the reader, each with the reason."""
 
 
@@ -644,9 +588,9 @@ class Segment(Record):
     """Unique name in words; absent with weights or the cosine metric."""
     sentence: str | None = None
     """The averages of the segment next to those of all customers; absent as `name` is."""
-    quantiles: dict[str, Quantiles] = {}
+    quantiles: dict[str, Quantiles] = Field(default_factory=dict)
     """Quantiles of each feature."""
-    deviation_interval: dict[str, Interval] = {}
+    deviation_interval: dict[str, Interval] = Field(default_factory=dict)
     """95 % confidence interval of `deviation`; absent as `name` is."""
     rule: SegmentRule | None
     """Rule that describes the segment; null where no short one exists."""
@@ -921,6 +865,14 @@ class ScoresManifest(Record):
     """Files of the output, in the order of the rows."""
     sidecars: tuple[Sidecar, ...] = ()
     """Parquet files that are not parts."""
+    lineage: tuple[Lineage, ...] = ()
+    """All segments that exist or have existed, by level; absent in outputs of older versions."""
+    drift: Drift | None = None
+    """How far the rows differ from those of the fit of the older model, or of the scoring one."""
+    refresh: Refresh | None = None
+    """How the output continues an older one, where it does."""
+    history: tuple[HistoryEntry, ...] = ()
+    """The runs before this one, the oldest first."""
     warnings: tuple[str, ...]
     """Warnings of the run, as it printed them."""
 
@@ -970,7 +922,7 @@ class Manifest(Record):
     """How the features were prepared."""
     profile: ProfileSummary | None = None
     """What is known of all customers together."""
-    audit: dict[str, Audit] = {}
+    audit: dict[str, Audit] = Field(default_factory=dict)
     """Audited columns."""
     segments: tuple[Segment, ...]
     """Segments by number; noise is last. Of many segments these are the largest."""
@@ -982,6 +934,14 @@ class Manifest(Record):
     """Files of the output, in the order of the rows."""
     sidecars: tuple[Sidecar, ...] = ()
     """Parquet files that are not parts."""
+    lineage: tuple[Lineage, ...] = ()
+    """All segments that exist or have existed, by level; absent in outputs of older versions."""
+    drift: Drift | None = None
+    """How far the rows differ from those of the fit of the older model, or of the scoring one."""
+    refresh: Refresh | None = None
+    """How the output continues an older one, where it does."""
+    history: tuple[HistoryEntry, ...] = ()
+    """The runs before this one, the oldest first."""
     warnings: tuple[str, ...]
     """Warnings of the run, as it printed them."""
 

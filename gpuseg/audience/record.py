@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gpuseg.manifest import Count, PartSummary, Record, SegmentNumber
+from gpuseg.manifest import PartSummary
 from gpuseg.output_columns import SEGMENT
+from gpuseg.record import Count, Record, SegmentNumber
 
 AUDIENCE_FORMAT: Literal[1] = 1
 """Number of the JSON form."""

@@ -3,7 +3,8 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +14,15 @@ from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.model_selection.confidence import RunnerUp, next_segments
+from gpuseg.models.drift_file import DRIFT_FILE, drift_file
 from gpuseg.models.folder import DESCRIPTION, TENSORS, ModelFolder
+from gpuseg.models.identity import FROM_ZERO, SegmentIdentity
 from gpuseg.models.plugins import load_plugins, same_class
 from gpuseg.models.saved_model import FORMAT
 from gpuseg.models.scores import Scores, concatenated
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.monitoring.reference import DriftReference
+from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
 from gpuseg.validation import check_n_threads
@@ -59,6 +64,41 @@ class SegmentModel(ABC):
     def __repr__(self) -> str:
         sizes = f"n_clusters={self.n_clusters}, n_features={len(self.features)}"
         return f"{type(self).__name__}({sizes})"
+
+    @property
+    def identity(self) -> SegmentIdentity:
+        """The numbers of the segments, and their lineage; by default the numbers from 0 on."""
+        return FROM_ZERO
+
+    @property
+    def reference(self) -> DriftReference | None:
+        """What drift is measured against; None for models that have nothing of the kind."""
+        return None
+
+    @property
+    def segment_ids(self) -> NDArray[np.int32]:
+        """The number of each segment, in the order in which the algorithm counts them, (k,)."""
+        return self.identity.of(SEGMENT, self.n_clusters)
+
+    def with_identity(self, identity: SegmentIdentity) -> Self:
+        """Return the same model with other numbers of its segments.
+
+        Raises
+        ------
+        TypeError
+            If the class of the model has no field `identity`.
+        """
+        return replace(self, identity=identity)  # type: ignore[type-var]
+
+    def with_reference(self, reference: DriftReference) -> Self:
+        """Return the same model with what drift is measured against.
+
+        Raises
+        ------
+        TypeError
+            If the class of the model has no field `reference`.
+        """
+        return replace(self, reference=reference)  # type: ignore[type-var]
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -271,7 +311,7 @@ class SegmentModel(ABC):
 
     def _segments(self, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the segments from what `_assign` returns."""
-        return nearest
+        return self.identity.numbered(SEGMENT, nearest)
 
     def _levels(self, nearest: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Return the segments of each level from what `_assign` returns."""
@@ -388,10 +428,15 @@ def model_files(
         "algorithm": model.name,
         **model.pipeline.to_json(),
         **facts,
+        **model.identity.to_json(),
+        **({} if model.reference is None else {"drift": True}),
     }
     # Indented JSON takes ten times as long to write, which tells where there are many columns.
     indent = 1 if len(model.pipeline.encoders) <= _MAX_INDENTED else None
     text = json.dumps(description, indent=indent, ensure_ascii=False) + "\n"
     arrays = {**tensors, **model.pipeline.tensors()}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return {DESCRIPTION: text.encode(), TENSORS: save(contiguous)}
+    files = {DESCRIPTION: text.encode(), TENSORS: save(contiguous)}
+    if model.reference is not None:
+        files[DRIFT_FILE] = drift_file(model.reference)
+    return files

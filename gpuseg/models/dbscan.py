@@ -12,9 +12,12 @@ from gpuseg.algorithms.dbscan.core_samples import NOISE, CoreSamples
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import count_core_rows, read_core_rows
+from gpuseg.models.drift_file import read_drift_file
 from gpuseg.models.folder import FILE_NAME, ModelFolder
+from gpuseg.models.identity import FROM_ZERO, SegmentIdentity
 from gpuseg.models.saved_model import SavedModel
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.monitoring.reference import DriftReference
 from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import validated_values
@@ -55,6 +58,10 @@ class DBSCANModel(SegmentModel):
     n_clusters : int
     folder : ModelFolder
         The folder of these files.
+    identity : SegmentIdentity
+        The numbers of the segments.
+    reference : DriftReference or None
+        What drift is measured against.
     """
 
     name: ClassVar[str] = "dbscan"
@@ -64,6 +71,8 @@ class DBSCANModel(SegmentModel):
     core_files: tuple[str, ...]
     n_clusters: int
     folder: ModelFolder
+    identity: SegmentIdentity = FROM_ZERO
+    reference: DriftReference | None = None
 
     @cached_property
     def core_rows(self) -> CoreSamples:
@@ -103,7 +112,7 @@ class DBSCANModel(SegmentModel):
 
     def segment_points(self) -> SegmentPoints:
         """Return the core rows."""
-        return SegmentPoints(self.core_rows, {SEGMENT: self.core_rows.label})
+        return SegmentPoints(self.core_rows, {SEGMENT: self._segments(self.core_rows.label)})
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name, without those of the core rows."""
@@ -130,4 +139,8 @@ class DBSCANModel(SegmentModel):
             tuple(saved.core_files),
             saved.n_clusters,
             folder,
+            SegmentIdentity.from_saved(
+                saved.segment_ids, saved.lineage, {SEGMENT: saved.n_clusters}
+            ),
+            read_drift_file(folder, pipeline.features) if saved.drift else None,
         )

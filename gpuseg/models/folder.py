@@ -86,8 +86,8 @@ class ModelFolder:
             raise _damaged(DESCRIPTION, "it is not an object of JSON")
         return content
 
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of model.safetensors by name.
+    def tensors(self, name: str = TENSORS) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a file, by default model.safetensors, by their names.
 
         Raises
         ------
@@ -95,15 +95,15 @@ class ModelFolder:
         DataError
             For what does not follow the format.
         """
-        with self.open(TENSORS) as file:
-            size = _check_layout(file)
-            check_memory(TENSORS, size)
+        with self.open(name) as file:
+            size = _check_layout(name, file)
+            check_memory(name, size)
             file.seek(0)
             content = file.read(size)
         try:
             arrays: dict[str, NDArray[Any]] = load(content)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise _damaged(TENSORS, first_line(error)) from None
+            raise _damaged(name, first_line(error)) from None
         return arrays
 
     @contextmanager
@@ -175,7 +175,7 @@ def _check_size(name: str, n_bytes: int, max_bytes: int | None) -> None:
     check_memory(name, n_bytes)
 
 
-def _check_layout(file: BinaryIO) -> int:
+def _check_layout(name: str, file: BinaryIO) -> int:
     """Return the size of a file, if its header tells of so many bytes; they are not read.
 
     Raises
@@ -187,15 +187,15 @@ def _check_layout(file: BinaryIO) -> int:
     start = file.read(8)
     header_bytes = struct.unpack("<Q", start)[0] if len(start) == 8 else size
     if header_bytes > min(size - 8, _MAX_HEADER_BYTES):
-        raise _damaged(TENSORS, "its header is cut or too long")
+        raise _damaged(name, "its header is cut or too long")
     try:
         header = parse_json(file.read(header_bytes))
-        end = max((_end(entry) for name, entry in header.items() if name != "__metadata__"))
+        end = max((_end(entry) for key, entry in header.items() if key != "__metadata__"))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        raise _damaged(TENSORS, "its header does not follow the format") from None
+        raise _damaged(name, "its header does not follow the format") from None
     expected = 8 + header_bytes + end
     if expected != size:
-        raise _damaged(TENSORS, f"it has {size:,} bytes, but its header tells of {expected:,}")
+        raise _damaged(name, f"it has {size:,} bytes, but its header tells of {expected:,}")
     return size
 
 

@@ -13,10 +13,13 @@ from gpuseg.errors import ConfigError, DataError
 from gpuseg.merge_tree import is_tree
 from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
+from gpuseg.models.drift_file import read_drift_file
 from gpuseg.models.folder import ModelFolder
+from gpuseg.models.identity import FROM_ZERO, SegmentIdentity
 from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
 from gpuseg.models.saved_model import SavedModel
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.monitoring.reference import DriftReference
 from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import damaged_array, saved_array, validated_values
@@ -55,6 +58,10 @@ class HierarchicalModel(SegmentModel):
         `hierarchy.merges` is their linkage matrix, in SciPy's format.
     levels : tuple of int
         Numbers of segments, increasing; `predict` uses the last one.
+    identity : SegmentIdentity
+        The numbers of the segments of each level.
+    reference : DriftReference or None
+        What drift is measured against.
     """
 
     name: ClassVar[str] = "hierarchical"
@@ -62,6 +69,8 @@ class HierarchicalModel(SegmentModel):
     micro: KMeansModel
     hierarchy: Hierarchy
     levels: tuple[int, ...]
+    identity: SegmentIdentity = FROM_ZERO
+    reference: DriftReference | None = None
 
     @property
     def pipeline(self) -> FeaturePipeline:
@@ -76,7 +85,7 @@ class HierarchicalModel(SegmentModel):
     @cached_property
     def labels(self) -> NDArray[np.int32]:
         """The segment of each small segment, int32 (m,)."""
-        return self.hierarchy.cut(self.n_clusters)
+        return self.identity.numbered(SEGMENT, self.hierarchy.cut(self.n_clusters))
 
     def cut(self, n_clusters: int) -> "HierarchicalModel":
         """Return the model with another number of segments; nothing is fitted again.
@@ -102,7 +111,11 @@ class HierarchicalModel(SegmentModel):
                 hint="fit with a larger `micro_segments`" if more else "",
                 parameter="n_clusters",
             )
-        return replace(self, levels=(int(n_clusters),))
+        level = int(n_clusters)
+        identity = self.identity.of_level(
+            SEGMENT if level == self.n_clusters else level_column(level)
+        )
+        return replace(self, levels=(level,), identity=identity, reference=None)
 
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
@@ -123,7 +136,7 @@ class HierarchicalModel(SegmentModel):
     def _cuts(self) -> dict[str, NDArray[np.int32]]:
         """The segment of each small segment at each level, by the name of its column."""
         return {
-            name: self.hierarchy.cut(k)
+            name: self.identity.numbered(name, self.hierarchy.cut(k))
             for name, k in zip(self.level_columns(), self.levels, strict=False)
         }
 
@@ -154,7 +167,14 @@ class HierarchicalModel(SegmentModel):
             raise damaged_array("centers", f"must be at least {saved.levels[-1]}, as in levels")
         merges = saved_array(tensors, "merges", np.float64, (centers.k - 1, 4))
         _check_merges(merges, centers.k)
-        return cls(KMeansModel(pipeline, centers), Hierarchy(merges), tuple(saved.levels))
+        n_clusters = {level_column(k): k for k in saved.levels} | {SEGMENT: saved.levels[-1]}
+        return cls(
+            KMeansModel(pipeline, centers),
+            Hierarchy(merges),
+            tuple(saved.levels),
+            SegmentIdentity.from_saved(saved.segment_ids, saved.lineage, n_clusters),
+            read_drift_file(folder, pipeline.features) if saved.drift else None,
+        )
 
 
 def _check_merges(merges: NDArray[np.float64], n_points: int) -> None:

@@ -14,9 +14,12 @@ from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
 from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
+from gpuseg.models.drift_file import read_drift_file
 from gpuseg.models.folder import ModelFolder
+from gpuseg.models.identity import FROM_ZERO, SegmentIdentity
 from gpuseg.models.saved_model import SavedModel
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.monitoring.reference import DriftReference
 from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import saved_array, validated_values
@@ -47,6 +50,10 @@ class KMeansModel(SegmentModel):
         From raw rows to the rows that are clustered.
     centers : Centers
         In scaled units.
+    identity : SegmentIdentity
+        The numbers of the segments.
+    reference : DriftReference or None
+        What drift is measured against.
 
     Examples
     --------
@@ -60,6 +67,8 @@ class KMeansModel(SegmentModel):
 
     pipeline: FeaturePipeline
     centers: Centers
+    identity: SegmentIdentity = FROM_ZERO
+    reference: DriftReference | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -84,11 +93,11 @@ class KMeansModel(SegmentModel):
 
     def runner_up(self) -> RunnerUp:
         """Return the centers."""
-        return RunnerUp(self.centers.values)
+        return RunnerUp(self.centers.values, self.identity.ids.get(SEGMENT))
 
     def segment_points(self) -> SegmentPoints:
         """Return the centers."""
-        return SegmentPoints(self.centers, {SEGMENT: np.arange(self.n_clusters, dtype=np.int32)})
+        return SegmentPoints(self.centers, {SEGMENT: self.segment_ids})
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
@@ -105,7 +114,14 @@ class KMeansModel(SegmentModel):
         saved, tensors = validated_values(SavedKMeans, folder.description()), folder.tensors()
         pipeline = FeaturePipeline.from_saved(saved, tensors)
         width = pipeline.feature_transform.n_columns
-        return cls(pipeline, saved_centers(tensors, saved.n_clusters, width))
+        return cls(
+            pipeline,
+            saved_centers(tensors, saved.n_clusters, width),
+            SegmentIdentity.from_saved(
+                saved.segment_ids, saved.lineage, {SEGMENT: saved.n_clusters}
+            ),
+            read_drift_file(folder, pipeline.features) if saved.drift else None,
+        )
 
 
 class _NearestByBackend:

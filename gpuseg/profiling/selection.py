@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import NOISE, NOT_DESCRIBED, OtherSegments, Quantiles
+from gpuseg.manifest import NOT_DESCRIBED, OtherSegments, Quantiles
 from gpuseg.profiling.statistics import PROBABILITIES
+from gpuseg.record import NOISE
 
 MAX_SEGMENTS = 100
 """Segments that are described, the largest ones; noise is described in addition."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import NOISE
 from gpuseg.models.scores import Scores
+from gpuseg.record import NOISE
 
 _EXPONENTS = 256
 _FRACTION_BITS = 23

@@ -22,7 +22,8 @@ from gpuseg import manifest as schema
 from gpuseg.io.output import base
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.regenerate_report import regenerate_report
-from gpuseg.manifest import FORMAT, MANIFEST, Manifest, Record, dump, migrate, read_manifest
+from gpuseg.manifest import FORMAT, MANIFEST, Manifest, dump, migrate, read_manifest
+from gpuseg.record import Record
 from gpuseg.reporting.report import render_report
 from gpuseg.reporting.terminal_table import segment_table
 

@@ -18,7 +18,7 @@ from fuzzing.damaged_outputs import damage_output, read_output, write_output
 from fuzzing.data_files import spoilt_file
 from fuzzing.mutations import HOSTILE_TEXTS
 from fuzzing.run_cases import Fuzzer
-from gpuseg.manifest import NOISE
+from gpuseg.record import NOISE
 
 _OUTPUTS = ("all_steps", "hierarchy", "dbscan", "hashed_ids", "vectors", "drop")
 """Cases of `support.fitted_outputs` whose models score."""

@@ -23,6 +23,7 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.models.loading import SavedOutput
 from gpuseg.printable import printable_text, shortened
 from gpuseg.profiling.selection import select_scope
+from gpuseg.record import NOISE
 from gpuseg.redaction import redacted
 from gpuseg.scoring.counts import ScoreCounts
 
@@ -133,8 +134,8 @@ def _segments(
 ) -> tuple[tuple[manifest.ScoredSegment, ...], manifest.OtherSegments | None]:
     """Return the segments with rows and mean distance; of many, the largest and all others."""
     n_clusters, total = saved.model.n_clusters, max(counts.n_rows, 1)
-    numbers = [*range(n_clusters), *([manifest.NOISE] if _has_noise(saved, counts) else [])]
-    sizes = counts.sizes[np.array(numbers, np.int64) - manifest.NOISE]
+    numbers = [*range(n_clusters), *([NOISE] if _has_noise(saved, counts) else [])]
+    sizes = counts.sizes[np.array(numbers, np.int64) - NOISE]
     no_features = np.empty((len(numbers), 0))
     scope = select_scope(numbers, sizes, no_features, np.empty(0, bool))
     means = counts.distances.means(counts.sizes)
@@ -143,10 +144,10 @@ def _segments(
         manifest.ScoredSegment(
             segment=segment,
             name=saved.segment_names.get(segment),
-            rows=int(counts.sizes[segment - manifest.NOISE]),
-            share=int(counts.sizes[segment - manifest.NOISE]) / total,
+            rows=int(counts.sizes[segment - NOISE]),
+            share=int(counts.sizes[segment - NOISE]) / total,
             fit_share=at_fit.get(segment),
-            mean_distance=means[segment - manifest.NOISE],
+            mean_distance=means[segment - NOISE],
         )
         for segment in scope.segments
     ), scope.others

@@ -1,0 +1,155 @@
+"""Records of drift: how far rows differ from the rows of the fit."""
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from gpuseg.record import Count, Number, Record, SegmentNumber
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of rows, from 0 to 1."""
+
+
+class Bin(NamedTuple):
+    """The rows of a range of values: shares of all rows that have a value."""
+
+    before: float
+    now: float
+
+
+class DriftThresholds(Record):
+    """From where on drift is too large: the section `[drift]` of a job."""
+
+    feature_psi: Annotated[float, Field(gt=0)] = 0.25
+    """PSI of a feature or a category."""
+    segment_psi: Annotated[float, Field(gt=0)] = 0.1
+    """PSI of the shares of the segments."""
+    inertia_increase: Annotated[float, Field(gt=0)] = 0.1
+    """Relative increase of the mean squared distance."""
+    unseen_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of rows with a category of a column that was not in the data of the fit."""
+
+
+class FeatureDrift(Record):
+    """Drift of a number; all measures are of 0 where nothing has changed."""
+
+    feature: str
+    """Name of the feature."""
+    psi: float
+    """Population stability index of ten ranges with about as many rows each at the fit."""
+    psi_chance: float
+    """The same as chance alone would give, on average."""
+    ks: float
+    """Kolmogorov-Smirnov distance, the largest difference of the two distribution functions."""
+    ks_chance: float
+    """The same as chance alone would give, on average."""
+    wasserstein: Number
+    """Wasserstein distance in standard deviations of the fit; null without spread."""
+    missing_before: Share
+    """Share of rows without a value at the fit."""
+    missing_now: Share
+    """Share of rows without a value."""
+    edges: tuple[float, ...]
+    """Upper ends of all ranges but the last, in the units of the input."""
+    bins: tuple[Bin, ...]
+    """The ranges."""
+    is_beyond: bool = False
+    """Whether the drift is beyond the threshold and beyond chance."""
+
+
+class CategoryDrift(Record):
+    """Drift of a category."""
+
+    column: str
+    """Column of the input."""
+    psi: float
+    """Population stability index of the categories."""
+    psi_chance: float
+    """The same as chance alone would give, on average."""
+    categories: dict[str, Bin]
+    """Shares of the categories, the most frequent ones; all others are together."""
+    unseen: Count = 0
+    """Rows with a category that was not in the data of the fit."""
+    unseen_share: Share = 0.0
+    """Their share."""
+    example: str | None = None
+    """The first category that was not in the data of the fit, shortened."""
+    is_beyond: bool = False
+    """Whether the drift is beyond a threshold and beyond chance."""
+
+
+class SegmentDrift(Record):
+    """Drift of the rows of a segment."""
+
+    segment: SegmentNumber
+    """Number of the segment; -1 is noise."""
+    share_before: Share
+    """Share of all rows at the fit."""
+    share_now: Share
+    """Share of all rows."""
+    mean_distance_before: Number
+    """Mean distance at the fit, in scaled units; null without rows."""
+    mean_distance_now: Number
+    """Mean distance."""
+    far_before: Number
+    """Share of its rows at the fit beyond the distance that about 1 in 1,000 exceeded there."""
+    far_now: Number
+    """Share of its rows beyond the same distance."""
+    feature: str | None = None
+    """The feature with the largest PSI above chance among the segment's rows."""
+    psi: Number = None
+    """PSI of this feature, against the rows of the segment in a sample of the fit."""
+    psi_chance: Number = None
+    """The same as chance alone would give, on average."""
+
+
+class Alarm(Record):
+    """One measure beyond its threshold."""
+
+    measure: str
+    """feature_psi, segment_psi, inertia_increase or unseen_share."""
+    name: str | None = None
+    """Feature or column, where it is of one."""
+    value: float
+    """The measure."""
+    threshold: float
+    """Its threshold."""
+    sentence: str
+    """Both in words."""
+
+
+class Drift(Record):
+    """How far rows differ from those of the fit."""
+
+    fit_run_id: str | None
+    """Identifier of the run that fitted the model; null where that is not known."""
+    rows_before: Count
+    """Rows of the fit."""
+    rows_now: Count
+    """Rows that were compared."""
+    thresholds: DriftThresholds
+    """From where on drift is too large."""
+    features: tuple[FeatureDrift, ...]
+    """Features that are numbers, in their order."""
+    categories: tuple[CategoryDrift, ...] = ()
+    """Columns of categories, in their order."""
+    segment_psi: float
+    """Population stability index of the shares of the segments."""
+    segment_psi_chance: float
+    """The same as chance alone would give, on average."""
+    mean_distance_before: Number
+    """Mean distance to the own segment at the fit, in scaled units."""
+    mean_distance_now: Number
+    """The same of these rows."""
+    inertia_before: Number
+    """Mean squared distance at the fit."""
+    inertia_now: Number
+    """The same of these rows."""
+    far_before: Number
+    """Share of rows at the fit beyond the distance that about 1 in 1,000 of a segment exceed."""
+    far_now: Number
+    """Share of these rows beyond the same distances."""
+    segments: tuple[SegmentDrift, ...]
+    """Segments by number; noise is last. Of many segments the largest ones."""
+    alarms: tuple[Alarm, ...] = ()
+    """Measures beyond their thresholds; none if the model still suits the rows."""

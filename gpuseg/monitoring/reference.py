@@ -1,0 +1,63 @@
+"""What drift is measured against: the rows of the fit, counted in bins that the model keeps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_BINS = 256
+"""Bins of a feature. Their edges are quantiles of the fit."""
+
+MISSING = N_BINS
+"""The number that stands for the bin of a missing value."""
+
+MAX_GROUPS = 64
+"""Segments whose features are counted by themselves: the largest ones of the fit."""
+
+
+@dataclass(frozen=True)
+class DriftReference:
+    """The rows of a fit, counted.
+
+    Attributes
+    ----------
+    features : tuple of str
+        The features of the model's pipeline, before their transforms.
+    edges : float32 (d, 255)
+        Rising upper ends of all bins but the last, which belong to their bins. A value is in the
+        bin whose number is that of the edges below the value. Infinite where there are no values.
+    positions : float64 (d, 256)
+        Where the values of a bin are: the mean of those in a sample of the fit.
+    std : float64 (d,)
+        Standard deviation of the features in the sample; 0 without spread.
+    counts : int64 (d, 257)
+        Rows of the fit by bin; `MISSING` is last.
+    segments : int32 (k + 1,)
+        -1, noise, and then the model's `segment_ids`.
+    sizes : int64 (k + 1,)
+        Their rows.
+    mean_distance, mean_square : float64 (k + 1,)
+        Means of the distances of their rows, and of the squares; NaN without rows.
+    far_distance : float32 (k + 1,)
+        The distance that about 1 in 1,000 of their rows exceed; infinite without rows.
+    far : int64 (k + 1,)
+        Rows beyond it.
+    groups : int32 (g,)
+        Segments whose features are counted by themselves.
+    group_counts : int64 (g, d, 257)
+        Rows of a sample of the fit by bin, for these segments.
+    """
+
+    features: tuple[str, ...]
+    edges: NDArray[np.float32]
+    positions: NDArray[np.float64]
+    std: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    segments: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    mean_distance: NDArray[np.float64]
+    mean_square: NDArray[np.float64]
+    far_distance: NDArray[np.float32]
+    far: NDArray[np.int64]
+    groups: NDArray[np.int32]
+    group_counts: NDArray[np.int64]
