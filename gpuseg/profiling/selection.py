@@ -6,7 +6,6 @@ product. Both are bounded here, so that no later step has to ask how many there 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,21 +45,11 @@ class DescriptionScope:
     n_features: int
     others: OtherSegments | None
 
-    @cached_property
-    def _is_described(self) -> NDArray[np.bool_]:
-        """Whether each number from -1 on is that of a described segment."""
-        numbers = np.array(self.segments, np.int64)
-        described = np.zeros(int(numbers.max(initial=NOISE)) - NOISE + 1, np.bool_)
-        described[numbers - NOISE] = True
-        return described
-
     def describes(self, label: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Return which labels are those of described segments."""
         if self.others is None:
             return np.ones(len(label), np.bool_)
-        position = label.astype(np.int64) - NOISE
-        inside = position < len(self._is_described)
-        described: NDArray[np.bool_] = inside & self._is_described[np.where(inside, position, 0)]
+        described: NDArray[np.bool_] = np.isin(label, np.array(self.segments, label.dtype))
         return described
 
     def merge_others(self, label: NDArray[np.int32]) -> NDArray[np.int32]:

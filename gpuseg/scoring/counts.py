@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import Scores
+from gpuseg.numerics.number_positions import NumberPositions
 from gpuseg.record import NOISE
 
 _EXPONENTS = 256
@@ -139,8 +141,10 @@ class ScoreCounts:
 
     Attributes
     ----------
+    segments : NumberPositions
+        Noise, and then the segments of the model.
     sizes : int64 (k + 1,)
-        Rows of each segment, those of noise first.
+        Rows of each of them.
     distances : DistanceSums
         Of the same segments.
     n_dropped : int
@@ -154,6 +158,7 @@ class ScoreCounts:
     bad : BadRows or None
     """
 
+    segments: NumberPositions
     sizes: NDArray[np.int64]
     distances: DistanceSums
     n_dropped: int = 0
@@ -163,9 +168,10 @@ class ScoreCounts:
     bad: BadRows | None = None
 
     @classmethod
-    def zeros(cls, n_clusters: int) -> "ScoreCounts":
+    def zeros(cls, model: SegmentModel) -> "ScoreCounts":
         """Return the counts of no rows."""
-        return cls(np.zeros(n_clusters + 1, np.int64), DistanceSums(n_clusters + 1))
+        segments = NumberPositions(np.append(np.int64(NOISE), model.segment_ids))
+        return cls(segments, np.zeros(len(segments), np.int64), DistanceSums(len(segments)))
 
     @property
     def n_rows(self) -> int:
@@ -174,7 +180,7 @@ class ScoreCounts:
 
     def add_scores(self, scores: Scores) -> None:
         """Count more rows that have a segment."""
-        segment = scores.segment.astype(np.int64) - NOISE
+        segment = self.segments.of(scores.segment)
         self.sizes += np.bincount(segment, minlength=len(self.sizes))
         self.distances.add(segment, scores.distance)
 

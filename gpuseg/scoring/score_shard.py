@@ -152,7 +152,7 @@ def score_shard(
         results = list(scorer.score_together(rows_together(scoring.model, context.threads)))
     else:
         results = list(context.map(scorer.score_part, scorer.tasks))
-    counts = ScoreCounts.zeros(scoring.model.n_clusters)
+    counts = ScoreCounts.zeros(scoring.model)
     for result in results:
         counts.merge(result.counts)
     if counts.n_dropped:
@@ -253,7 +253,7 @@ class _Scorer:
         plan, scoring = self._plan, self._scoring
         if scoring.lookalikes is not None:
             return self._collect(scoring.lookalikes, scored)
-        counts = ScoreCounts.zeros(scoring.model.n_clusters)
+        counts = ScoreCounts.zeros(scoring.model)
         written, kept = WrittenIds(scoring.keep_hashes), list[NDArray[np.bool_]]()
 
         def columns() -> Iterator[list[Any]]:
@@ -285,7 +285,7 @@ class _Scorer:
     ) -> _PartScores:
         """Keep the lookalikes of a part, and count its rows."""
         plan, scoring = self._plan, self._scoring
-        counts, nearest = ScoreCounts.zeros(scoring.model.n_clusters), lookalikes.nearest(plan.id)
+        counts, nearest = ScoreCounts.zeros(scoring.model), lookalikes.nearest(plan.id)
         ids = [] if plan.id is None else [plan.id]
         names = [*ids, SEGMENT, DISTANCE, *scoring.extra_columns, *plan.carried]
         for rows, scores in scored:

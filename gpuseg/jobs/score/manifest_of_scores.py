@@ -23,7 +23,6 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.models.loading import SavedOutput
 from gpuseg.printable import printable_text, shortened
 from gpuseg.profiling.selection import select_scope
-from gpuseg.record import NOISE
 from gpuseg.redaction import redacted
 from gpuseg.scoring.counts import ScoreCounts
 
@@ -133,23 +132,26 @@ def _segments(
     saved: SavedOutput, counts: ScoreCounts
 ) -> tuple[tuple[manifest.ScoredSegment, ...], manifest.OtherSegments | None]:
     """Return the segments with rows and mean distance; of many, the largest and all others."""
-    n_clusters, total = saved.model.n_clusters, max(counts.n_rows, 1)
-    numbers = [*range(n_clusters), *([NOISE] if _has_noise(saved, counts) else [])]
-    sizes = counts.sizes[np.array(numbers, np.int64) - NOISE]
-    no_features = np.empty((len(numbers), 0))
-    scope = select_scope(numbers, sizes, no_features, np.empty(0, bool))
+    numbers, total = counts.segments.numbers, max(counts.n_rows, 1)
+    order = 1 + np.argsort(numbers[1:])
+    if _has_noise(saved, counts):
+        order = np.append(order, 0)  # noise is last
+    no_features = np.empty((len(order), 0))
+    scope = select_scope(
+        numbers[order].tolist(), counts.sizes[order], no_features, np.empty(0, bool)
+    )
     means = counts.distances.means(counts.sizes)
     at_fit = {s.segment: s.share for s in saved.manifest.segments} if saved.manifest else {}
     return tuple(
         manifest.ScoredSegment(
             segment=segment,
             name=saved.segment_names.get(segment),
-            rows=int(counts.sizes[segment - NOISE]),
-            share=int(counts.sizes[segment - NOISE]) / total,
+            rows=int(counts.sizes[position]),
+            share=int(counts.sizes[position]) / total,
             fit_share=at_fit.get(segment),
-            mean_distance=means[segment - NOISE],
+            mean_distance=means[position],
         )
-        for segment in scope.segments
+        for segment, position in zip(scope.segments, order[scope.rows].tolist(), strict=True)
     ), scope.others
 
 

@@ -310,7 +310,7 @@ def _scored(
     )  # fmt: skip
     first_rows = list(accumulate((shard.rows for shard in shards), initial=0))[:-1]
     results: list[ShardScores] = run.executor.apply(score_shard, scoring, per_shard=first_rows)
-    counts, places = ScoreCounts.zeros(model.n_clusters), dict[str, str]()
+    counts, places = ScoreCounts.zeros(model), dict[str, str]()
     for result in results:
         if result.counts.bad is not None and counts.bad is None and result.bad_place is not None:
             bad_place = described_place(run, result.bad_place)
