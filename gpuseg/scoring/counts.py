@@ -9,85 +9,9 @@ from numpy.typing import NDArray
 
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import Scores
+from gpuseg.monitoring.distance_sums import DistanceSums
 from gpuseg.numerics.number_positions import NumberPositions
 from gpuseg.record import NOISE
-
-_EXPONENTS = 256
-_FRACTION_BITS = 23
-_INFINITE = 255
-"""The exponent of float32 values that are not finite."""
-
-_LOWEST = -149
-"""float32 values are multiples of 2 to this power."""
-
-_MAX_SUMS = 2**22
-"""Sums of segments and exponents that are made at once."""
-
-
-class DistanceSums:
-    """The exact sum of the float32 distances of each segment.
-
-    The significands are added as integers, one integer for each segment and exponent.
-
-    Parameters
-    ----------
-    n_segments : int
-        Number of segments, noise included.
-    """
-
-    def __init__(self, n_segments: int) -> None:
-        self._n_segments = n_segments
-        self._by_exponent: dict[int, NDArray[np.int64]] = {}
-
-    def add(self, segment: NDArray[np.int64], distance: NDArray[np.float32]) -> None:
-        """Add distances (n,), none negative or NaN, to those of the segments (n,), from 0."""
-        bits = distance.view(np.int32)
-        exponent = bits >> _FRACTION_BITS
-        significand = bits & (2**_FRACTION_BITS - 1)
-        significand += (exponent > 0).astype(np.int32) << _FRACTION_BITS
-        low, high = int(exponent.min(initial=_EXPONENTS)), int(exponent.max(initial=-1))
-        if (high - low + 1) * self._n_segments > _MAX_SUMS:
-            for value in np.unique(exponent).tolist():
-                rows = exponent == value
-                self._add(value, segment[rows], significand[rows], 1)
-        elif high >= low:
-            keys = (exponent - low).astype(np.int64) * self._n_segments + segment
-            self._add(low, keys, significand, high - low + 1)
-
-    def _add(
-        self, low: int, keys: NDArray[np.int64], significand: NDArray[np.int32], n_exponents: int
-    ) -> None:
-        # A float64 holds the sum of 2**29 significands exactly.
-        sums = np.bincount(keys, significand, self._n_segments * n_exponents)
-        for i, of_exponent in enumerate(sums.astype(np.int64).reshape(n_exponents, -1)):
-            if of_exponent.any():
-                self._merge(low + i, of_exponent)
-
-    def _merge(self, exponent: int, sums: NDArray[np.int64]) -> None:
-        older = self._by_exponent.get(exponent)
-        self._by_exponent[exponent] = sums if older is None else older + sums
-
-    def merge(self, other: "DistanceSums") -> None:
-        """Add the distances of other rows."""
-        for exponent, sums in other._by_exponent.items():
-            self._merge(exponent, sums)
-
-    def means(self, sizes: NDArray[np.int64]) -> list[float | None]:
-        """Return the mean of each segment, correctly rounded.
-
-        It is None where there are no rows, and where a distance is infinite.
-        """
-        totals = [0] * self._n_segments
-        infinite = self._by_exponent.get(_INFINITE, np.zeros(self._n_segments, np.int64))
-        for exponent, sums in self._by_exponent.items():
-            for segment in np.flatnonzero(sums).tolist():
-                totals[segment] += int(sums[segment]) << max(exponent - 1, 0)
-        return [
-            None if not size or is_infinite else total / (size << -_LOWEST)
-            for total, size, is_infinite in zip(
-                totals, sizes.tolist(), infinite.astype(bool).tolist(), strict=True
-            )
-        ]
 
 
 @dataclass(frozen=True)

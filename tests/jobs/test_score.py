@@ -28,7 +28,6 @@ from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
 from gpuseg.models.loading import load_output
 from gpuseg.reporting.scores_table import scores_table
 from gpuseg.scoring import score_shard
-from gpuseg.scoring.counts import DistanceSums
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -127,25 +126,6 @@ def test_new_rows_are_counted(tmp_path: Path) -> None:
         distances = expected.distance[expected.segment == segment.segment].tolist()
         mean = float(sum(map(Fraction, distances)) / len(distances)) if distances else None
         assert segment.mean_distance == mean
-
-
-@pytest.mark.parametrize("n_segments", [3, 200_000])
-def test_sums_of_distances_are_exact(n_segments: int) -> None:
-    rng = np.random.default_rng(1)
-    distance = np.exp(rng.normal(0, 15, 500)).astype(np.float32)
-    distance[:4] = [0.0, 1e-45, np.finfo(np.float32).max, np.inf]
-    segment = np.where(distance == np.inf, 2, rng.integers(2, size=500))
-    sums, halves = DistanceSums(n_segments), [DistanceSums(n_segments) for _ in range(2)]
-    sums.add(segment, distance)
-    for half, rows in zip(halves, (slice(0, 200), slice(200, 500)), strict=True):
-        half.add(segment[rows], distance[rows])
-    halves[1].merge(halves[0])
-    sizes = np.bincount(segment, minlength=n_segments)
-    for means in (sums.means(sizes), halves[1].means(sizes)):
-        assert means[2] is None and not any(means[3:])
-        for i in range(2):
-            exact = sum(map(Fraction, distance[segment == i].tolist()))
-            assert means[i] == float(exact / int(sizes[i]))
 
 
 def test_rows_with_gaps_are_dropped_as_at_the_fit(tmp_path: Path) -> None:
