@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.exports.export import export as export
+    from gpuseg.jobs.history import history as history
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
     from gpuseg.jobs.score.run_score import ScoreResult as ScoreResult
@@ -71,6 +72,7 @@ _PUBLIC = {
     "estimate_eps": "gpuseg.estimators.estimate_eps",
     "export": "gpuseg.exports.export",
     "features": "gpuseg",
+    "history": "gpuseg.jobs.history",
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",
     "mlflow": "gpuseg",

@@ -133,10 +133,12 @@ class HistoryEntry(Record):
     """Start of the run, ISO 8601, UTC."""
     mode: Mode | Literal["run", "append"]
     """``run`` for the first run."""
+    from_run_id: str | None = None
+    """Identifier of the run that it continues; absent where it continues none."""
     rows: Count
-    """Rows that have a segment."""
+    """Rows of the output, noise included."""
     sizes: dict[str, Count]
-    """Rows by number of the segment."""
+    """Rows by number of the segment; of many segments the largest ones."""
     names: dict[str, str] = Field(default_factory=dict)
     """Names by number of the segment."""
     inertia: Number = None

@@ -17,6 +17,7 @@ import typer
 from gpuseg import __version__
 from gpuseg.cli.audience import audience
 from gpuseg.cli.export import export
+from gpuseg.cli.history import history
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
 from gpuseg.cli.models import models
@@ -53,7 +54,7 @@ _SECONDS_TO_END = 5.0
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, features, report, export, score, audience),
-    *(serve, synth, info),
+    *(history, serve, synth, info),
 )
 """In the order of the help."""
 

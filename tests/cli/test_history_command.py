@@ -1,0 +1,43 @@
+"""The command history."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.errors import raises
+from support.helpers import call
+from support.pages import make_manifest
+from support.refreshed_outputs import drift, history, refresh
+
+import gpuseg
+
+
+def write_output(folder: Path, **changes: object) -> Path:
+    folder.mkdir()
+    (folder / "_manifest.json").write_text(json.dumps({**make_manifest(), **changes}))
+    return folder
+
+
+def test_history_prints_the_runs_and_the_shares(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    first = write_output(tmp_path / "first", run_id="other", started="2019-01-01T00:00:00Z")
+    last = write_output(tmp_path / "last", refresh=refresh(), drift=drift(), history=history())
+    shown = call(capfd, "history", first, last)
+    assert shown.code == 0
+    entries = gpuseg.history([first, last])
+    assert entries[0].run_id == "other" and len(entries) == 7
+    assert all(entry.run_id in shown.out for entry in entries)
+    assert "high spend" in shown.out and "10.0%" in shown.out and "7 runs" in shown.out
+    assert "note: " in shown.out and shown.out.count("continues no other run") == 1
+    as_json = call(capfd, "history", last, "--json")
+    assert json.loads(as_json.out) == [entry.to_json() for entry in gpuseg.history(last)]
+    assert len(json.loads(as_json.out)) == 6
+
+
+def test_outputs_without_a_history_are_refused(tmp_path: Path) -> None:
+    with raises("history.no_outputs"):
+        gpuseg.history([])
+    with raises("manifest.missing"):
+        gpuseg.history(tmp_path)
