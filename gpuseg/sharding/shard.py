@@ -86,6 +86,12 @@ class Shard:
         Which rows are core rows (DBSCAN), once known.
     confidence : float32 (n,) or None
         0 between two segments, up to 1 (`model_selection.confidence`), once computed.
+    previous : dict of str to int32 (n,)
+        By column of the output: the segment of each row by the older model that a refresh
+        continues, as that model numbers it; -1 is noise. Empty without one.
+    previous_far : bool (n,) or None
+        Which rows lie outside of all segments of the older model: beyond the distance that about
+        1 in 1,000 rows of their segment exceeded at its fit. None where that is not known.
     rows_per_block : int or None
         Rows per block if a device processes rows of the host's memory (`Backend.block_rows`);
         None if threads of the host do.
@@ -105,6 +111,8 @@ class Shard:
     labels_by_model: list[NDArray[np.int32]] = field(default_factory=list)
     core: NDArray[np.bool_] | None = None
     confidence: NDArray[np.float32] | None = None
+    previous: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+    previous_far: NDArray[np.bool_] | None = None
     rows_per_block: int | None = None
     source: Any = None
     cache: dict[str, Any] = field(default_factory=dict)
