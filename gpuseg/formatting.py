@@ -17,6 +17,9 @@ as about this category."""
 _MIN_DECIMAL, _MAX_DECIMAL = 1e-4, 1e12
 """Numbers outside this range are written with an exponent."""
 
+_MAX_RANGES = 20
+"""Ranges of numbers that are listed."""
+
 
 def number(x: float | None, digits: int = 3) -> str:
     """Write a number with `digits` significant digits, or more if its integer part has more.
@@ -243,6 +246,22 @@ def segment_name(segment: int) -> str:
         For example ``"3"`` or ``"noise"``.
     """
     return "noise" if segment < 0 else count(segment)
+
+
+def number_ranges(numbers: Sequence[int]) -> str:
+    """List rising numbers, and those without gaps as ranges: "0 to 3, 7, 12".
+
+    Of many ranges only the first are listed.
+    """
+    ranges: list[list[int]] = []
+    for each in numbers:
+        if ranges and each == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], each]
+        else:
+            ranges.append([each])
+    texts = [" to ".join(map(str, ends)) for ends in ranges[:_MAX_RANGES]]
+    more = [f"and {count(len(ranges) - _MAX_RANGES)} more"] if len(ranges) > _MAX_RANGES else []
+    return ", ".join([*texts, *more])
 
 
 def listing(items: Sequence[str]) -> str:

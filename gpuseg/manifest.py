@@ -75,8 +75,9 @@ class Ratio(NamedTuple):
 class Merge(NamedTuple):
     """One merge of a hierarchy, as a row of SciPy's linkage matrix.
 
-    `first` and `second` are clusters: below k, the number of segments, the segments; k + i is what
-    merge i made. `height` is Ward's distance in scaled units; `size` counts the segments inside.
+    `first` and `second` are clusters: below k, how many segments there are, a segment, by its place
+    among all segments in the order of their numbers; k + i is what merge i made. `height` is Ward's
+    distance in scaled units; `size` counts the segments inside.
     """
 
     first: float
@@ -961,7 +962,7 @@ class Manifest(Record):
         if self.result.merges is None:
             return self
         k = len(numbers) + (self.other_segments.segments if self.other_segments else 0)
-        if len(self.result.merges) != k - 1 or not numbers <= set(range(k)):
+        if len(self.result.merges) != k - 1 or NOISE in numbers:
             raise ValueError("result.merges: must join all segments")
         if not all(1 <= level <= k for level in self.result.levels or ()):
             raise ValueError(f"result.levels: must be from 1 to {k}")

@@ -12,6 +12,7 @@ from gpuseg.arrow import plain
 from gpuseg.audience.level_segment import LevelSegment, segments_of_level
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import ConfigError, DataError, literal
+from gpuseg.formatting import number_ranges
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
@@ -84,14 +85,21 @@ class SegmentedOutput:
         A column that the output does not have has none.
         """
         if column != SEGMENT:
-            return set(range(self.levels.get(column, 0)))
+            return self._all_numbers(column, self.levels.get(column, 0))
         manifest = self.manifest
         listed = {segment.segment for segment in manifest.segments}
         if manifest.other_segments is None:
             return listed
         if isinstance(manifest, Manifest):
-            return listed | set(range(manifest.result.n_clusters))
-        return listed | set(range(manifest.scored_with.n_clusters))
+            return listed | self._all_numbers(column, manifest.result.n_clusters)
+        return listed | self._all_numbers(column, manifest.scored_with.n_clusters)
+
+    def _all_numbers(self, column: str, n_clusters: int) -> set[int]:
+        """Return the numbers of the segments of a level: from 0 on, where there is no lineage."""
+        for level in self.manifest.lineage:
+            if level.column == column:
+                return {each.segment for each in level.segments if each.retired is None}
+        return set(range(n_clusters))
 
     def segments_of(self, texts: Sequence[str]) -> dict[LevelSegment, str | None]:
         """Return the segments that a user names, and their names.
@@ -119,7 +127,8 @@ class SegmentedOutput:
 
     def _unknown(self, text: str, names: Mapping[int, str | None]) -> ConfigError:
         listed = ", ".join(f"{n} ({name})" if name else f"{n}" for n, name in names.items())
-        levels = f", or COLUMN=NUMBER with {' or '.join(self.levels)}" if self.levels else ""
+        of_levels = [f"{name}={number_ranges(sorted(self.numbers(name)))}" for name in self.levels]
+        levels = f", or COLUMN=NUMBER with {' or '.join(of_levels)}" if of_levels else ""
         return ConfigError(
             "audience.unknown_segment", "the output has no such segment", value=text,
             rule=f"it has {literal(listed + levels)}", parameter="segment",

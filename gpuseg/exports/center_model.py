@@ -10,6 +10,7 @@ from gpuseg.errors import ConfigError
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.kmeans import KMeansModel
+from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 
@@ -44,13 +45,11 @@ class CenterModel:
             For an algorithm without centers.
         """
         if isinstance(model, KMeansModel):
-            segment = np.arange(model.n_clusters, dtype=np.int32)
-            return cls(model.pipeline, model.centers.values, segment, {})
+            return cls(model.pipeline, model.centers.values, model.segment_ids, {})
         if isinstance(model, HierarchicalModel):
-            names = model.level_columns()  # none if there is one level
-            cuts = map(model.hierarchy.cut, model.levels)
-            levels = dict(zip(names, cuts, strict=bool(names)))
-            return cls(model.pipeline, model.micro.centers.values, model.labels, levels)
+            levels = dict(model.segment_points().segment_of)
+            segment = levels.pop(SEGMENT)
+            return cls(model.pipeline, model.micro.centers.values, segment, levels)
         raise ConfigError(
             "export.algorithm_without_centers",
             f"the algorithm of the model is '{model.name}'",

@@ -141,6 +141,7 @@ def build_manifest(
             for part in inputs.parts
         ),
         sidecars=_sidecars(inputs),
+        lineage=inputs.result.model.identity.lineage,
         warnings=tuple(inputs.warnings),
     )
 

@@ -168,6 +168,9 @@ class HierarchicalModel(SegmentModel):
         merges = saved_array(tensors, "merges", np.float64, (centers.k - 1, 4))
         _check_merges(merges, centers.k)
         n_clusters = {level_column(k): k for k in saved.levels} | {SEGMENT: saved.levels[-1]}
+        finest, ids = level_column(saved.levels[-1]), saved.segment_ids
+        if len(saved.levels) > 1 and ids.get(finest) != ids.get(SEGMENT):
+            raise ValueError(f"segment_ids.{finest} must be segment_ids.{SEGMENT}")
         return cls(
             KMeansModel(pipeline, centers),
             Hierarchy(merges),

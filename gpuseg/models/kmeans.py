@@ -1,9 +1,9 @@
 """A fitted k-means as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,18 @@ class KMeansModel(SegmentModel):
     def _nearest(self) -> "_NearestByBackend":
         return _NearestByBackend(self.centers)
 
+    def with_identity(self, identity: SegmentIdentity) -> Self:
+        """Return the same model with other numbers of its segments; centers rise by number."""
+        order = np.argsort(identity.of(SEGMENT, self.n_clusters))
+        if SEGMENT not in identity.ids or np.array_equal(order, np.arange(len(order))):
+            return replace(self, identity=identity)
+        ids = {**identity.ids, SEGMENT: identity.ids[SEGMENT][order]}
+        return replace(
+            self,
+            centers=Centers(self.centers.values[order], self.centers.shift),
+            identity=replace(identity, ids=ids),
+        )
+
     def runner_up(self) -> RunnerUp:
         """Return the centers."""
         return RunnerUp(self.centers.values, self.identity.ids.get(SEGMENT))
@@ -113,13 +125,16 @@ class KMeansModel(SegmentModel):
         """Build the model from its files; see `SegmentModel.from_files`."""
         saved, tensors = validated_values(SavedKMeans, folder.description()), folder.tensors()
         pipeline = FeaturePipeline.from_saved(saved, tensors)
-        width = pipeline.feature_transform.n_columns
+        width, n_clusters = pipeline.feature_transform.n_columns, saved.n_clusters
+        identity = SegmentIdentity.from_saved(
+            saved.segment_ids, saved.lineage, {SEGMENT: n_clusters}
+        )
+        if (np.diff(identity.of(SEGMENT, n_clusters)) < 0).any():
+            raise ValueError("segment_ids.segment must rise, as centers are in the same order")
         return cls(
             pipeline,
-            saved_centers(tensors, saved.n_clusters, width),
-            SegmentIdentity.from_saved(
-                saved.segment_ids, saved.lineage, {SEGMENT: saved.n_clusters}
-            ),
+            saved_centers(tensors, n_clusters, width),
+            identity,
             read_drift_file(folder, pipeline.features) if saved.drift else None,
         )
 

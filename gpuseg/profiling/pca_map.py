@@ -93,13 +93,12 @@ def _cells(position: NDArray[np.float64], label: NDArray[np.int32]) -> tuple[Map
     """Count the customers of each cell that has any, and find its largest segment."""
     cell = np.minimum(position.astype(np.int64), [MAP_COLUMNS - 1, MAP_LINES - 1])
     number = cell[:, 1] * MAP_COLUMNS + cell[:, 0]
-    low = int(label.min())
-    counts = np.zeros((MAP_COLUMNS * MAP_LINES, int(label.max()) - low + 1), np.int64)
-    np.add.at(counts, (number, label - low), 1)
+    segments, place = np.unique(label, return_inverse=True)
+    counts = np.zeros((MAP_COLUMNS * MAP_LINES, len(segments)), np.int64)
+    np.add.at(counts, (number, place), 1)
+    largest = segments[counts.argmax(axis=1)].tolist()
     return tuple(
-        MapCell(
-            c % MAP_COLUMNS, c // MAP_COLUMNS, int(counts[c].sum()), int(counts[c].argmax()) + low
-        )
+        MapCell(c % MAP_COLUMNS, c // MAP_COLUMNS, int(counts[c].sum()), largest[c])
         for c in np.flatnonzero(counts.sum(axis=1)).tolist()
     )
 

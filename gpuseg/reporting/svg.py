@@ -213,9 +213,9 @@ def tree_figure(
     """Draw the merges above the segments: heights to the right, levels as dashed lines."""
     k, max_height = len(segments), max(merge.height for merge in merges) or 1.0
     height = _LEAF * k + 30
-    by_number = {segment.segment: segment for segment in segments}
+    by_number = sorted(segments, key=lambda segment: segment.segment)
     position = {i: (0.0, _LEAF * (i + 0.5)) for i in range(k)}
-    parts = [_leaf(by_number[i], position[i][1]) for i in range(k)]
+    parts = [_leaf(segment, position[i][1]) for i, segment in enumerate(by_number)]
 
     def x(merge_height: float) -> float:
         return _TREE_LEFT + merge_height / max_height * (_TREE_WIDTH - _TREE_LEFT - 10)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy, without_views
 from gpuseg.errors import ConfigError, literal
+from gpuseg.formatting import number_ranges
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import Scores
 from gpuseg.models.segment_points import Points, distances_to
@@ -137,11 +138,12 @@ def liked_segment(model: SegmentModel, segment: str, names: Mapping[int, str]) -
 def _unknown(
     segment: str, known: Sequence[int], names: Mapping[str, int], levels: Sequence[str]
 ) -> ConfigError:
-    numbers = f"0 to {len(known) - 1}" if len(known) > 1 else "0"
+    has_gaps = any(i != number for i, number in enumerate(known))
+    numbers = f"{'one of' if has_gaps else 'a number from'} {number_ranges(known)}"
     of_levels = f", or COLUMN=NUMBER with {' or '.join(levels)}" if levels else ""
     return ConfigError(
         "like.unknown_segment", "there is no such segment", value=segment, parameter="like_segment",
-        rule=f"must be a number from {numbers}{literal(of_levels)}" if known else "there is none",
+        rule=f"must be {numbers}{literal(of_levels)}" if known else "there is none",
         hint=_nearest_name(segment, names),
     )  # fmt: skip
 

@@ -119,7 +119,7 @@ def _viewed_segments(manifest: Manifest) -> list[tuple[Segment, SegmentView]]:
 
 def _listed(model: SegmentModel, manifest: Manifest | None) -> list[SegmentLine]:
     if manifest is None:
-        numbers = range(min(model.n_clusters, _MAX_LISTED))
+        numbers = sorted(model.segment_ids.tolist())[:_MAX_LISTED]
         return [SegmentLine(n, f"Segment {segment_name(n)}") for n in numbers]
     return [
         SegmentLine(

@@ -233,7 +233,7 @@ def test_a_segment_of_a_coarser_level(tmp_path: Path) -> None:
 def test_levels_that_do_not_exist(tmp_path: Path, text: str) -> None:
     fields = {"name": "hierarchy", "segments": [text]}
     error = refused(tmp_path, contacts("hierarchy"), "audience.unknown_segment", **fields)
-    assert "segment_3 or segment_5" in str(error)
+    assert "segment_3=0 to 2 or segment_5=0 to 4" in str(error)
 
 
 def test_an_earlier_output_has_the_level(tmp_path: Path) -> None:
