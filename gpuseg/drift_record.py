@@ -2,7 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gpuseg.record import Count, Number, Record, SegmentNumber
 
@@ -18,25 +18,36 @@ class Bin(NamedTuple):
 
 
 class DriftThresholds(Record):
-    """From where on drift is too large: the section `[drift]` of a job."""
+    """From where on drift is too large: the section `[drift]` of a job.
+
+    An alarm needs a measure that is at least its threshold, and more than chance gives.
+    """
+
+    model_config = ConfigDict(strict=True)
 
     feature_psi: Annotated[float, Field(gt=0)] = 0.25
     """PSI of a feature or a category."""
+    feature_wasserstein: Annotated[float, Field(gt=0)] = 0.2
+    """Wasserstein distance of a feature, in standard deviations of the fit."""
+    missing_change: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Change of the share of rows without a value of a feature or a category."""
     segment_psi: Annotated[float, Field(gt=0)] = 0.1
     """PSI of the shares of the segments."""
     inertia_increase: Annotated[float, Field(gt=0)] = 0.1
     """Relative increase of the mean squared distance."""
-    unseen_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    unseen_share: Annotated[float, Field(gt=0, le=1)] = 0.02
     """Share of rows with a category of a column that was not in the data of the fit."""
 
 
 class FeatureDrift(Record):
-    """Drift of a number; all measures are of 0 where nothing has changed."""
+    """Drift of a number; all measures are 0 where nothing has changed."""
 
     feature: str
     """Name of the feature."""
     psi: float
-    """Population stability index of ten ranges with about as many rows each at the fit."""
+    """Population stability index of ten ranges with about as many rows each at the fit.
+
+    Rows without a value are one range more, where there are some."""
     psi_chance: float
     """The same as chance alone would give, on average."""
     ks: float
@@ -45,6 +56,8 @@ class FeatureDrift(Record):
     """The same as chance alone would give, on average."""
     wasserstein: Number
     """Wasserstein distance in standard deviations of the fit; null without spread."""
+    wasserstein_chance: Number = None
+    """The same as chance alone would give, on average."""
     missing_before: Share
     """Share of rows without a value at the fit."""
     missing_now: Share
@@ -54,7 +67,7 @@ class FeatureDrift(Record):
     bins: tuple[Bin, ...]
     """The ranges."""
     is_beyond: bool = False
-    """Whether the drift is beyond the threshold and beyond chance."""
+    """Whether a measure is beyond its threshold and beyond chance."""
 
 
 class CategoryDrift(Record):
@@ -67,7 +80,14 @@ class CategoryDrift(Record):
     psi_chance: float
     """The same as chance alone would give, on average."""
     categories: dict[str, Bin]
-    """Shares of the categories, the most frequent ones; all others are together."""
+    """Shares of the categories, the most frequent ones; all others are together.
+
+    In brackets: (other) has those that are one feature, (missing) rows without a category,
+    (unseen) categories that were not in the data of the fit, and (rest) all that is no feature."""
+    missing_before: Share = 0.0
+    """Share of rows without a category at the fit."""
+    missing_now: Share = 0.0
+    """Share of rows without a category."""
     unseen: Count = 0
     """Rows with a category that was not in the data of the fit."""
     unseen_share: Share = 0.0
@@ -75,7 +95,7 @@ class CategoryDrift(Record):
     example: str | None = None
     """The first category that was not in the data of the fit, shortened."""
     is_beyond: bool = False
-    """Whether the drift is beyond a threshold and beyond chance."""
+    """Whether a measure is beyond its threshold and beyond chance."""
 
 
 class SegmentDrift(Record):
@@ -107,7 +127,7 @@ class Alarm(Record):
     """One measure beyond its threshold."""
 
     measure: str
-    """feature_psi, segment_psi, inertia_increase or unseen_share."""
+    """Name of the threshold."""
     name: str | None = None
     """Feature or column, where it is of one."""
     value: float
@@ -130,9 +150,13 @@ class Drift(Record):
     thresholds: DriftThresholds
     """From where on drift is too large."""
     features: tuple[FeatureDrift, ...]
-    """Features that are numbers, in their order."""
+    """Features that are numbers, in their order; of many features those with the largest PSI."""
+    other_features: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Number of the features that are numbers and not in `features`."""
     categories: tuple[CategoryDrift, ...] = ()
-    """Columns of categories, in their order."""
+    """Columns of categories, in their order; of many columns those with the largest PSI."""
+    other_categories: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Number of the columns of categories that are not in `categories`."""
     segment_psi: float
     """Population stability index of the shares of the segments."""
     segment_psi_chance: float
@@ -153,3 +177,5 @@ class Drift(Record):
     """Segments by number; noise is last. Of many segments the largest ones."""
     alarms: tuple[Alarm, ...] = ()
     """Measures beyond their thresholds; none if the model still suits the rows."""
+    other_alarms: Count = 0
+    """Number of further measures beyond their thresholds, where there are many."""
