@@ -1,10 +1,10 @@
 """A backend: its device and its kernels as one object."""
 
-from gpuseg.backends.protocols import CentroidKernels, ColumnKernels, Device, RunKernels
+from gpuseg.backends.protocols import BinKernels, CentroidKernels, ColumnKernels, Device, RunKernels
 
 
 class Backend:
-    """The methods of a device, and of kernels for columns, centroids and runs, composed.
+    """The methods of a device, and of kernels for columns, centroids, runs and bins, composed.
 
     `backends.protocols` documents the methods.
 
@@ -15,6 +15,7 @@ class Backend:
     columns : ColumnKernels
     centroids : CentroidKernels
     runs : RunKernels
+    bins : BinKernels
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class Backend:
         columns: ColumnKernels,
         centroids: CentroidKernels,
         runs: RunKernels,
+        bins: BinKernels,
     ) -> None:
         self.name = name
-        self.device, self.columns, self.centroids, self.runs = device, columns, centroids, runs
+        self.device, self.columns, self.centroids = device, columns, centroids
+        self.runs, self.bins = runs, bins
 
         self.fits = device.fits
         self.block_rows = device.block_rows
@@ -58,3 +61,6 @@ class Backend:
         self.choose_in_cells = runs.choose_in_cells
         self.iterate = runs.iterate
         self.sum_assignments = runs.sum_assignments
+
+        self.bin_rows = bins.bin_rows
+        self.count_bins = bins.count_bins

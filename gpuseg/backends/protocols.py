@@ -153,6 +153,38 @@ class ColumnKernels(Protocol):
         ...
 
 
+class BinKernels(Protocol):
+    """Bins of values, of which each feature has 256, and their counts."""
+
+    def bin_rows(self, x: Any, edges: NDArray[np.float32]) -> Any:
+        """Return the bin of each value: the number of the feature's edges below it.
+
+        Parameters
+        ----------
+        edges : float32 (d, 255)
+            Not falling, without NaN.
+
+        Returns
+        -------
+        uint16 (n, d)
+            256 for NaN.
+        """
+        ...
+
+    def count_bins(self, bins: Any, group: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        """Add the rows of each group to its counts of bins.
+
+        Parameters
+        ----------
+        bins : uint16 (n, d)
+            From `bin_rows`.
+        group : int32 (n,)
+            Numbers from 0 to n_groups - 1.
+        counts : int64 (n_groups, d, 257), C-order
+        """
+        ...
+
+
 class CentroidKernels(Protocol):
     """Distances between rows and points, and sums over the rows of each center.
 

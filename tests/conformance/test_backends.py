@@ -469,3 +469,23 @@ def test_keys_sort_as_values_and_are_counted(backend: Backend) -> None:
     prefixes = [int(expected[0] >> 16), int(high.argmax()), 1, int(expected[0] >> 16)]
     low = [np.bincount(expected[expected >> 16 == p] & 65535, minlength=65536) for p in prefixes]
     assert_same_bits(backend.key_histogram(x, 1, prefixes), np.array(low))
+
+
+def test_bins_are_numbers_of_edges_below(backend: Backend) -> None:
+    rng = np.random.default_rng(3)
+    for n, d in ((0, 3), (1, 1), (70, 5), (257, 16), (64, 300)):
+        x = rng.integers(-40, 40, (n, d)).astype(np.float32)
+        edges = np.sort(rng.integers(-45, 45, (d, 255)).astype(np.float32), axis=1)
+        edges[-1] = np.inf
+        x[rng.random((n, d)) < 0.1] = np.nan
+        x[rng.random((n, d)) < 0.1] = rng.choice([-np.inf, np.inf, -0.0])
+        below = (edges < x[:, :, None]).sum(axis=2)
+        expected = np.where(np.isnan(x), 256, below).astype(np.uint16)
+        bins = backend.bin_rows(backend.to_device(x), edges)
+        assert_same_bits(backend.to_host(bins), expected)
+        group = rng.integers(4, size=n).astype(np.int32)
+        counts = np.full((5, d, 257), 7)
+        backend.count_bins(bins, group, counts)
+        rows = (expected[..., None] == np.arange(257)) & (n > 0)
+        of_groups = [rows[group == g].sum(axis=0) for g in range(5)]
+        assert_same_bits(counts, 7 + np.array(of_groups))

@@ -18,13 +18,14 @@ PARTS = {
     "columns": protocols.ColumnKernels,
     "centroids": protocols.CentroidKernels,
     "runs": protocols.RunKernels,
+    "bins": protocols.BinKernels,
     "neighbors": protocols.NeighborKernels,
     "customers": protocols.CustomerKernels,
     "trees": protocols.TreeKernels,
 }
 """The protocol that each file of a backend implements."""
 
-COMPOSED = ("device", "columns", "centroids", "runs")
+COMPOSED = ("device", "columns", "centroids", "runs", "bins")
 """Parts that callers see as one `Backend`."""
 
 BORROWED = {

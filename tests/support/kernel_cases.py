@@ -186,6 +186,20 @@ def _try_columns(case: PreparedCase) -> None:
     _same("prepared values", np.nan_to_num(prepared), np.nan_to_num(holed))
 
 
+def _try_bins(case: PreparedCase) -> None:
+    backend, spec, x = case.backend, case.spec, case.x.copy()
+    rng = np.random.default_rng(x.size)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    edges = np.sort(np.nan_to_num(x)[rng.integers(len(x), size=255)].T, axis=1)
+    bins, expected = backend.bin_rows(backend.to_device(x), edges), spec.bin_rows(x, edges)
+    _same("bins", backend.to_host(bins), expected)
+    group = rng.integers(3, size=len(x)).astype(np.int32)
+    counts = np.ones((2, 3, x.shape[1], 257), np.int64)
+    backend.count_bins(bins, group, counts[0])
+    spec.count_bins(expected, group, counts[1])
+    _same("counts of bins", counts[0], counts[1])
+
+
 def _try_transforms(case: PreparedCase) -> None:
     """Compare power sums, products of columns, distance sums and projections."""
     backend, spec, x = case.backend, case.spec, np.ascontiguousarray(case.x[:, :MAX_COLUMNS])
@@ -272,6 +286,7 @@ def _try_passes(case: PreparedCase) -> None:
 
 PARTS: dict[Callable[[PreparedCase], None], set[str]] = {
     _try_columns: {"summarize", "digest", "histogram", "to_float32", "prepare", "normalize"},
+    _try_bins: {"bin_rows", "count_bins"},
     _try_transforms: {"power_sums", "gram", "distance_sums", "prepare", "project"},
     _try_assignment: {"assign"},
     _try_distances: {"distances"},

@@ -1,6 +1,7 @@
 """The CUDA backend, composed of its parts."""
 
 from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda.bins import CudaBins
 from gpuseg.backends.cuda.centroids import CudaCentroids
 from gpuseg.backends.cuda.columns import CudaColumns
 from gpuseg.backends.cuda.device import CudaDevice
@@ -26,5 +27,10 @@ class CudaBackend(Backend):
         self.launcher = launcher
         device, centroids = CudaDevice(launcher), CudaCentroids(launcher, passes)
         super().__init__(
-            "cuda", device, CudaColumns(launcher), centroids, CudaRuns(device, centroids)
+            "cuda",
+            device,
+            CudaColumns(launcher),
+            centroids,
+            CudaRuns(device, centroids),
+            CudaBins(launcher),
         )

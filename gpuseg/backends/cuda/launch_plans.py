@@ -23,6 +23,8 @@ SIMPLE_KERNELS = (
     "summarize",
     "digest",
     "histogram",
+    "bin_rows",
+    "count_bins",
     "to_float32",
     "decode_column",
     "prepare",

@@ -24,6 +24,8 @@ def load_kernels(seeds: bool) -> None:
     b.summarize(x, no_transform, 0)
     b.prepare(x, FeatureTransform.identity(1))
     b.gram(x, np.zeros(1), np.ones((2, 1, 1)))
+    bins = b.bin_rows(x, np.zeros((1, 255), np.float32))
+    b.count_bins(bins, np.zeros(1, np.int32), np.zeros((1, 1, 257), np.int64))
     grid = SumGrid(np.ones((2, 1)), np.ones(2))
     b.lloyd(x, None, [PackedRun(packed, b.new_bounds(1, 1))], grid)
     b.nearest(x, packed)

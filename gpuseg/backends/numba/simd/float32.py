@@ -22,6 +22,9 @@ _CPU = binding.get_host_cpu_features()
 LANES = 16 if _CPU.get("avx512f") else 8 if _CPU.get("avx") else 4
 """float32 values in a register of this machine; it holds half as many float64 values."""
 
+EDGES = 16
+"""float32 values that `count_below` compares: one register with AVX-512, two with AVX."""
+
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES // 2)
@@ -230,6 +233,21 @@ def not_gt_mask(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
         return builder.zext(bits, ir.IntType(64))
 
     return types.int64(a, a), build
+
+
+@intrinsic
+def count_below(typing: Any, array: Any, offset: Any, value: Any) -> tuple[Any, Build]:
+    """Return how many of the `EDGES` values from `offset` on are less than the value, int64."""
+    register = ir.VectorType(ir.FloatType(), EDGES)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = pointer(context, builder, signature.args[0], *args[:2])
+        values = builder.load(builder.bitcast(at, register.as_pointer()), align=4)
+        is_below = builder.fcmp_ordered("<", values, _broadcast(builder, args[2], register))
+        bits = builder.bitcast(is_below, ir.IntType(EDGES))
+        return builder.zext(builder.ctpop(bits), ir.IntType(64))
+
+    return types.int64(array, types.intp, types.float32), build
 
 
 @intrinsic
