@@ -141,7 +141,8 @@ def sweep_kmeans(
     best_runs = _best_runs(executor, backend, statistics, groups)  # 4
     stored = len(best_runs) - 1
     kept = list(range(len(best_runs))) if keep_all else [stored]
-    assignments = _assign(executor, backend, statistics, best_runs, kept)  # 5
+    centers = [run.centers for run in best_runs]
+    assignments = _assign(executor, backend, statistics, centers, kept)  # 5
     return [
         _fitted(executor, backend, run, sums, sum(run.seconds for run in group), i == stored)
         for i, (run, sums, group) in enumerate(zip(best_runs, assignments, groups, strict=True))
@@ -306,7 +307,7 @@ def _best_runs(
     distinct: dict[tuple[bytes, ...], LloydRun] = {}
     for run in (run for group in groups if len(group) > 1 for run in group):
         distinct.setdefault(_centers_in_any_order(run), run)
-    compared = list(distinct.values())
+    compared = [run.centers for run in distinct.values()]
     assignments = _assign(executor, backend, statistics, compared, []) if compared else []
     inertia = {centers: sums.inertia for centers, sums in zip(distinct, assignments, strict=True)}
     return [
@@ -322,15 +323,22 @@ def _centers_in_any_order(run: LloydRun) -> tuple[bytes, ...]:
     return tuple(sorted(center.tobytes() for center in run.centers.values))
 
 
+def assign_rows(
+    executor: Executor, backend: str, statistics: DataStatistics, centers: Centers
+) -> AssignmentSums:
+    """Assign all rows to their nearest centers; each shard then has `labels` and `distance`."""
+    return _assign(executor, backend, statistics, [centers], [0])[0]
+
+
 def _assign(
     executor: Executor,
     backend: str,
     statistics: DataStatistics,
-    runs: Sequence[LloydRun],
+    models: Sequence[Centers],
     kept: list[int],
 ) -> list[AssignmentSums]:
-    """Assign all rows by each run; store the labels of the runs `kept`, distances of the last."""
-    models = [(run.centers, statistics.inertia_grid(run.centers.values)) for run in runs]
+    """Assign all rows by each model; store the labels of those `kept`, distances of the last."""
+    sent = [(centers, statistics.inertia_grid(centers.values)) for centers in models]
     send: Any = executor.apply if kept else executor.map
-    by_shard: list[list[AssignmentSums]] = send(passes.assign, backend, models, kept)
+    by_shard: list[list[AssignmentSums]] = send(passes.assign, backend, sent, kept)
     return [reduce(AssignmentSums.merge, parts) for parts in zip(*by_shard, strict=True)]
