@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gpuseg.drift_record import DriftThresholds
 from gpuseg.errors import key_step, section_names
 from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
 from gpuseg.io.text_files.options import OPTIONS
@@ -26,6 +27,7 @@ from gpuseg.jobs.schema import (
     JoinSpec,
     OutputSpec,
     PrepareSpec,
+    RefreshSpec,
     RuntimeSpec,
     Section,
     TransactionsSpec,
@@ -52,6 +54,8 @@ class JobSpec(Section):
     segment: SegmentSpec
     audit: AuditSpec = Field(default_factory=AuditSpec)
     runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
+    drift: DriftThresholds = Field(default_factory=DriftThresholds)
+    refresh: RefreshSpec = Field(default_factory=RefreshSpec)
     output: OutputSpec
 
     @field_validator("join")
@@ -155,6 +159,8 @@ class JobSpec(Section):
             del job["audit"]
         if not self.join:
             del job["join"]
+        for name in {"drift", "refresh"} - self.model_fields_set:
+            del job[name]
         for section in (job[source], *job.get("join", [])):
             for key in OPTIONS:
                 if section[key] is None:

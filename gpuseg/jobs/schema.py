@@ -39,6 +39,7 @@ from gpuseg.io.text_files.options import (
     same_signs,
 )
 from gpuseg.preprocessing.params import PreprocessingParams
+from gpuseg.refresh_record import MatchThresholds, Threshold
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
 _MAX_TEXT = 4096
@@ -343,6 +344,29 @@ class AuditSpec(Section):
                 "name columns in audit.columns",
             )
         return self
+
+
+class RefreshSpec(Section):
+    """How a refresh continues an older output, and which segments are the same.
+
+    `mode` "auto" takes the cheapest of "score", "warm" and "fresh" that is good enough. With
+    `preparation` "keep" the statistics of the older preparation are kept. A fresh fit is taken over
+    one from the older centers if its inertia is lower by at least `min_improvement`. If rows are
+    appended, the older ones count `decay` times as much as they did. `match` and `split` are the
+    shares of `MatchThresholds`.
+    """
+
+    mode: Literal["auto", "score", "warm", "fresh"] = "auto"
+    preparation: Literal["keep", "fit"] = "keep"
+    min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    decay: Annotated[float, Field(ge=0, le=1)] = 1.0
+    match: Threshold = 0.5
+    split: Threshold = 0.2
+
+    @property
+    def thresholds(self) -> MatchThresholds:
+        """What decides whether segments are the same."""
+        return MatchThresholds(match=self.match, split=self.split)
 
 
 class OutputSpec(Section):
