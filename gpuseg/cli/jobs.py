@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from gpuseg.cli.options import AsJson, Overwrite
-from gpuseg.cli.show import print_json, print_table, print_text, show_published, shown_progress
+from gpuseg.cli.show import (
+    print_changes,
+    print_json,
+    print_table,
+    print_text,
+    show_published,
+    shown_progress,
+)
 from gpuseg.formatting import count
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
@@ -54,6 +61,7 @@ def run(
         if result.record.transactions is not None:
             print_table(quality_table(result.record.transactions))
         print_table(segment_table(result.record))
+        print_changes(result.record)
 
         print_text(f"segments   {path}")
         print_text(f"report     {path.rstrip('/')}/_report.html")

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from gpuseg.cli.options import AsJson, Overwrite
-from gpuseg.cli.show import print_json, print_table, print_text, show_published, shown_progress
+from gpuseg.cli.show import (
+    print_changes,
+    print_json,
+    print_table,
+    print_text,
+    show_published,
+    shown_progress,
+)
 from gpuseg.errors import ConfigError
 from gpuseg.redaction import redacted
 
@@ -125,6 +132,7 @@ def score(
         from gpuseg.reporting.scores_table import lookalikes_in_words, scores_table
 
         print_table(scores_table(result.record))
+        print_changes(result.record)
         if result.record.lookalikes is not None:
             print_text(f"lookalikes {lookalikes_in_words(result.record.lookalikes)}")
         print_text(f"segments   {path}")

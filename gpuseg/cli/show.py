@@ -50,6 +50,14 @@ def print_table(table: Any) -> None:
     Console(highlight=False, markup=False, emoji=False).print(table)
 
 
+def print_changes(manifest: Any) -> None:
+    """Print what has changed since the run that an output continues, and drift."""
+    from gpuseg.reporting.terminal_changes import changes_in_words
+
+    for line in changes_in_words(manifest):
+        print_text(line)
+
+
 def print_json(content: Any) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=not is_unicode(sys.stdout))
     if not text.replace("\n", "").isprintable():  # json escapes some control characters only

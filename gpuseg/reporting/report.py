@@ -10,6 +10,8 @@ from gpuseg import formatting as fmt
 from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
 from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
+from gpuseg.reporting.changes_view import changes_view
+from gpuseg.reporting.drift_view import N_OPEN
 from gpuseg.reporting.templates import environment
 from gpuseg.reporting.view_models import segment_views
 
@@ -49,6 +51,8 @@ def render_report(manifest: Manifest) -> str:
         n_unlabeled=_n_unlabeled(manifest),
         figure_style=svg.STYLE,
         audits=audit_views(manifest),
+        changes=changes_view(manifest),
+        n_open=N_OPEN,
         method=_method(manifest),
         stages=_stages(manifest.seconds),
         job=json.dumps(_shown_job(manifest.job), indent=2, ensure_ascii=False, default=str),

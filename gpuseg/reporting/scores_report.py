@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from gpuseg import formatting as fmt
 from gpuseg.manifest import ScoredSegment, ScoresManifest
+from gpuseg.reporting.changes_view import changes_view
+from gpuseg.reporting.drift_view import N_OPEN
+from gpuseg.reporting.svg import STYLE
 from gpuseg.reporting.templates import environment
 
 
@@ -29,6 +32,9 @@ def render_scores_report(manifest: ScoresManifest) -> str:
             manifest=manifest,
             segments=[_view(segment, largest) for segment in ordered],
             has_fit=any(segment.fit_share is not None for segment in manifest.segments),
+            changes=changes_view(manifest),
+            n_open=N_OPEN,
+            figure_style=STYLE,
             method=_method(manifest),
             job=json.dumps(manifest.job, indent=2, ensure_ascii=False, default=str),
         )

@@ -23,6 +23,7 @@ from gpuseg.manifest import (
     SegmentMap,
 )
 from gpuseg.printable import printable
+from gpuseg.reporting.svg_element import svg_element
 
 _CELL = 10
 """Side of a cell of the map, in pixels."""
@@ -144,7 +145,7 @@ def map_figure(segment_map: SegmentMap, segments: Sequence[Segment]) -> Markup:
         f'text-anchor="middle" dominant-baseline="middle">{escape(label.text)}</text>'
         for label in map_labels(segment_map, segments)
     ]
-    return _svg(parts, _MAP_WIDTH, _MAP_HEIGHT, "Map of the segments and their customers")
+    return svg_element(parts, _MAP_WIDTH, _MAP_HEIGHT, "Map of the segments and their customers")
 
 
 def map_labels(segment_map: SegmentMap, segments: Sequence[Segment]) -> list[MapLabel]:
@@ -232,7 +233,7 @@ def tree_figure(
     for level in levels:
         parts += _level(level, merges, k, height, x)
     label = "Tree of the segments: similar segments are joined first"
-    return _svg(parts, _TREE_WIDTH, height, label, "tree")
+    return svg_element(parts, _TREE_WIDTH, height, label, "tree")
 
 
 def _level(
@@ -294,7 +295,7 @@ def selection_figure(points: Sequence[SilhouettePoint], n_clusters: int) -> Mark
             f'<circle class="{color}" cx="{x(k):.1f}" cy="{y(value):.1f}" r="{radius}"/>',
             f'<text class="soft" x="{x(k):.1f}" y="{base + 20}" text-anchor="middle">{k}</text>',
         ]
-    return _svg(parts, width, height, "Silhouette for each number of segments")
+    return svg_element(parts, width, height, "Silhouette for each number of segments")
 
 
 def figures(manifest: Manifest) -> dict[str, Markup]:
@@ -317,16 +318,6 @@ def standalone(figure: Markup) -> str:
     """Return a figure as the content of an SVG file."""
     head, _, rest = str(figure).partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
-
-
-def _svg(
-    parts: Sequence[str], width: float, height: float, label: str, kind: str = "plain"
-) -> Markup:
-    body = "".join(parts)
-    return Markup(
-        f'<svg class="figure {kind}" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-label="{escape(label)}">{body}</svg>'
-    )
 
 
 def _color_class(segment: int) -> str:

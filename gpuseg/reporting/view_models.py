@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpuseg import formatting as fmt
 from gpuseg.manifest import (
@@ -152,6 +152,8 @@ class SegmentView:
     baskets : BasketSummary or None
     detailed : set of str
         The features that the card tells of: all, or those that distinguish the segment most.
+    previous_name : str
+        Its name in the output that this one continues, if that was another one.
     """
 
     name: str
@@ -167,6 +169,7 @@ class SegmentView:
     spread: list[Spread]
     baskets: BasketSummary | None
     detailed: Set[str]
+    previous_name: str = ""
 
     @property
     def title(self) -> str:
@@ -221,7 +224,12 @@ def segment_views(manifest: Manifest) -> list[SegmentView]:
     largest = max((segment.share for segment in segments), default=0.0)
     everyone = manifest.profile.quantiles if manifest.profile else {}
     details = max(_MAX_DETAILS // max(len(segments), 1), _N_TOP)
-    return [_view(segment, manifest.features, largest, everyone, details) for segment in segments]
+    views = [_view(segment, manifest.features, largest, everyone, details) for segment in segments]
+    previous = {} if manifest.refresh is None else manifest.refresh.previous_names
+    return [
+        replace(view, previous_name=previous.get(str(segment.segment), ""))
+        for view, segment in zip(views, segments, strict=True)
+    ]
 
 
 def _view(

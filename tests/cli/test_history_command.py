@@ -1,20 +1,22 @@
 """The command history."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.errors import raises
 from support.helpers import call
-from support.pages import make_manifest
+from support.pages import make_manifest, make_scores_manifest
 from support.refreshed_outputs import drift, history, refresh
 
 import gpuseg
 
 
-def write_output(folder: Path, **changes: object) -> Path:
+def write_output(folder: Path, content: Mapping[str, Any]) -> Path:
     folder.mkdir()
-    (folder / "_manifest.json").write_text(json.dumps({**make_manifest(), **changes}))
+    (folder / "_manifest.json").write_text(json.dumps(content))
     return folder
 
 
@@ -22,8 +24,14 @@ def test_history_prints_the_runs_and_the_shares(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    first = write_output(tmp_path / "first", run_id="other", started="2019-01-01T00:00:00Z")
-    last = write_output(tmp_path / "last", refresh=refresh(), drift=drift(), history=history())
+    first = write_output(
+        tmp_path / "first",
+        make_manifest() | {"run_id": "other", "started": "2019-01-01T00:00:00Z"},
+    )
+    last = write_output(
+        tmp_path / "last",
+        make_manifest() | {"refresh": refresh(), "drift": drift(), "history": history()},
+    )
     shown = call(capfd, "history", first, last)
     assert shown.code == 0
     entries = gpuseg.history([first, last])
@@ -41,3 +49,9 @@ def test_outputs_without_a_history_are_refused(tmp_path: Path) -> None:
         gpuseg.history([])
     with raises("manifest.missing"):
         gpuseg.history(tmp_path)
+    liked = {"segment": 1, "column": "segment", "requested": 9, "rows": 9} | {
+        "excludes_members": False, "farthest": 1.5
+    }  # fmt: skip
+    output = write_output(tmp_path / "liked", {**make_scores_manifest(), "lookalikes": liked})
+    with raises("history.of_lookalikes"):
+        gpuseg.history(output)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from support.pages import make_manifest
+from support.pages import make_manifest, make_scores_manifest
 from support.refreshed_outputs import drift, history, refresh
 
 from gpuseg.lineage.history import broken_descent, history_of, merged_history
-from gpuseg.manifest import Manifest
+from gpuseg.manifest import Manifest, ScoresManifest
 
 
 def refreshed(**changes: Any) -> Manifest:
@@ -59,7 +59,7 @@ def test_histories_of_several_outputs_have_each_run_once() -> None:
     assert entries[-2].mode == "run"
 
 
-def test_a_broken_line_of_descent_is_said() -> None:
+def test_a_broken_line_of_descent_has_a_sentence() -> None:
     last = refreshed(history=history()[-1:])
     other = Manifest.from_json(
         make_manifest() | {"run_id": "other", "started": "2027-01-01T00:00:00Z"}
@@ -68,3 +68,12 @@ def test_a_broken_line_of_descent_is_said() -> None:
     assert list(breaks) == [last.history[0].run_id, "other"]
     assert str(last.history[0].from_run_id) in breaks[last.history[0].run_id]
     assert "continues no other run" in breaks["other"]
+
+
+def test_scored_rows_continue_the_run_that_fitted_the_model() -> None:
+    fit = Manifest.from_json(make_manifest(3))
+    scored = ScoresManifest.from_json({**make_scores_manifest(), "drift": drift(3)})
+    entries = merged_history([scored, fit])
+    assert [entry.mode for entry in entries] == ["run", "score"]
+    assert entries[1].from_run_id == fit.run_id and entries[1].inertia == 1.9
+    assert not broken_descent(entries)

@@ -68,6 +68,31 @@ def make_manifest(
     }
 
 
+def make_scores_manifest(n_segments: int = 3) -> dict[str, Any]:
+    """A manifest of rows that a model of so many segments has scored."""
+    fit = make_manifest(n_segments)
+    rows = fit["input"]["rows"]
+    return {
+        **{key: fit[key] for key in ("format", "gpuseg", "backend", "devices", "executor")},
+        **{key: fit[key] for key in ("versions", "seconds", "parts", "warnings")},
+        "run_id": "20261122T060000-4d5e6f",
+        "started": "2026-11-22T06:00:00Z",
+        "job": {"input": {"path": "/data/new"}},
+        "scored_with": {"path": "out/segments", "run_id": fit["run_id"], "algorithm": "kmeans"}
+        | {"n_clusters": n_segments},
+        "input": {"path": "/data/new", "files": 1, "row_groups": 1, "rows": rows}
+        | {"rows_dropped": 0, "fingerprint": "sha256:56ef"},
+        "segments": [
+            {"segment": each["segment"], "rows": each["size"], "share": each["share"]}
+            | {"fit_share": each["share"], "mean_distance": 1.5}
+            for each in fit["segments"]
+        ],
+        "missing": {},
+        "clipped": {},
+        "unseen": [],
+    }
+
+
 class Page(HTMLParser):
     """Collects what the tests ask of a page, and fails on tags that do not nest."""
 
