@@ -97,7 +97,7 @@ def flow_view(
         return None
     layout = flow_layout(flows)
     names = (names_before, names_now)
-    label = f"CustomerFlow of {unit}s between the segments before and now"
+    label = f"Flow of {unit}s between the segments before and now"
     bands = (*((band, 0) for band in layout.left), *((band, 1) for band in layout.right))
     figure = svg_element(
         [
