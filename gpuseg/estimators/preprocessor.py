@@ -35,7 +35,7 @@ from gpuseg.numerics.origin import subtract_origin
 from gpuseg.numerics.to_float32 import to_float32
 from gpuseg.optional import is_dask
 from gpuseg.preprocessing.encoding.encoder import Encoder, feature_origins, with_origins
-from gpuseg.preprocessing.fit import fit_preprocessing
+from gpuseg.preprocessing.fit import fit_preprocessing, summarize_raw
 from gpuseg.preprocessing.missing_values import FILL
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
@@ -331,9 +331,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         plan = _by_element(params, encoders).plan(encoders, False)
         plan = replace(plan, scales_constants=True)
         starts = list(accumulate(executor.map(passes.n_rows), initial=0))
-        fit = fit_preprocessing(
+        summary = summarize_raw(
             executor, backend, plan, lambda shard, row: f"row {starts[shard] + row}"
         )
+        fit = fit_preprocessing(executor, backend, plan, summary)
         if not all(executor.map(passes.all_finite)):
             raise DataError(
                 "x.beyond_float32",

@@ -9,6 +9,7 @@ from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
+from gpuseg.jobs.stages.drift_reference import with_reference
 from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.jobs.stages.preprocess import preprocess
 from gpuseg.jobs.stages.profile import SegmentProfiles
@@ -41,7 +42,7 @@ def segment_table(
     storage = RowStorage(mode=rows.memory.mode, reason=rows.memory.reason)
 
     def attempt() -> tuple[ManifestInputs, SegmentProfiles]:
-        result = segment(ctx, plan, prepared)
+        result = with_reference(ctx, prepared, segment(ctx, plan, prepared))
         profile = collect_profile(ctx, prepared, result, built)
         inputs = ManifestInputs(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
@@ -74,6 +74,11 @@ class SegmentModel(ABC):
     def reference(self) -> DriftReference | None:
         """What drift is measured against; None for models that have nothing of the kind."""
         return None
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the class of the model has a field `reference`."""
+        return any(field.name == "reference" for field in fields(self))  # type: ignore[arg-type]
 
     @property
     def segment_ids(self) -> NDArray[np.int32]:

@@ -1,6 +1,6 @@
 """What drift is measured against: the rows of the fit, counted in bins that the model keeps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ MAX_GROUPS = 64
 """Segments whose features are counted by themselves: the largest ones of the fit."""
 
 
+MAX_GROUPED_FEATURES = 4096
+"""Features of all these segments together: their counts take 8 MiB of the model."""
+
+
 @dataclass(frozen=True)
 class DriftReference:
     """The rows of a fit, counted.
@@ -27,7 +31,8 @@ class DriftReference:
         Rising upper ends of all bins but the last, which belong to their bins. A value is in the
         bin whose number is that of the edges below the value. Infinite where there are no values.
     positions : float64 (d, 256)
-        Where the values of a bin are: the mean of those in a sample of the fit.
+        Where the values of a bin are: the mean of those in a sample of the fit; without such
+        values an edge of the bin.
     std : float64 (d,)
         Standard deviation of the features in the sample; 0 without spread.
     counts : int64 (d, 257)
@@ -37,13 +42,14 @@ class DriftReference:
     sizes : int64 (k + 1,)
         Their rows.
     mean_distance, mean_square : float64 (k + 1,)
-        Means of the distances of their rows, and of the squares; NaN without rows.
+        Means of the distances of their rows, and of the squares; NaN without rows, and where a
+        distance is infinite.
     far_distance : float32 (k + 1,)
         The distance that about 1 in 1,000 of their rows exceed; infinite without rows.
     far : int64 (k + 1,)
         Rows beyond it.
     groups : int32 (g,)
-        Segments whose features are counted by themselves.
+        Segments whose features are counted by themselves, rising.
     group_counts : int64 (g, d, 257)
         Rows of a sample of the fit by bin, for these segments.
     """
@@ -61,3 +67,13 @@ class DriftReference:
     far: NDArray[np.int64]
     groups: NDArray[np.int32]
     group_counts: NDArray[np.int64]
+
+    def group_by_position(self) -> NDArray[np.int32]:
+        """Return the position in `groups` of each of the `segments`; g for those of no group."""
+        groups = {number: group for group, number in enumerate(self.groups.tolist())}
+        positions = [groups.get(number, len(groups)) for number in self.segments.tolist()]
+        return np.array(positions, np.int32)
+
+    def with_group_counts(self, group_counts: NDArray[np.int64]) -> "DriftReference":
+        """Return the same with other counts of the groups."""
+        return replace(self, group_counts=group_counts)

@@ -3,7 +3,7 @@
 One mergeable pass summarises the raw data. More passes follow only for what the plan needs: fill
 values, quantiles, powers, principal components.
 
-1. Summarise the columns; refuse values that cannot be preprocessed.
+1. Summarise the columns (`summarize_raw`); refuse values that cannot be preprocessed.
 2. Fill, clip and transform.
 3. Screen the features on a sample; drop those that the plan does not keep.
 4. Scale.
@@ -119,25 +119,56 @@ class _Transformed(NamedTuple):
         )
 
 
-def fit_preprocessing(
+@dataclass(frozen=True)
+class RawSummary:
+    """What is known of the raw rows, before any step changes them.
+
+    Attributes
+    ----------
+    columns : ColumnSummary
+        Of the data after log1p; for Yeo-Johnson before the transform.
+    sample : RowSample
+        Rows as read, with all features.
+    """
+
+    columns: ColumnSummary
+    sample: RowSample
+
+
+def summarize_raw(
     executor: Executor, backend: str, plan: PreprocessingPlan, locate: Locate
-) -> PreprocessingFit:
-    """Fit the preprocessing and apply it to all shards.
+) -> RawSummary:
+    """Summarise the columns of all shards, and draw a sample of their rows.
 
     Raises
     ------
     DataError
         For missing values with ``missing = "error"``, infinite values, values outside the
-        domain of a transform, features without any value, and constant features that would be
-        scaled.
+        domain of a transform, and features without any value.
     """
-    codes = np.array([TRANSFORMS.index(name) for name in plan.transform], np.int64)
+    codes = _codes(plan)
     without_powers = np.where(codes == YEO_JOHNSON, 0, codes)
-    summaries = executor.map(columns.summarize, backend, without_powers)  # 1
+    summaries = executor.map(columns.summarize, backend, without_powers)
     raw = columns.merge_summaries(summaries)
     _check_values(summaries, plan, locate)
-    sample = draw_sample(executor, backend, raw.rows, len(plan.features))
+    return RawSummary(raw, draw_sample(executor, backend, raw.rows, len(plan.features)))
 
+
+def _codes(plan: PreprocessingPlan) -> NDArray[np.int64]:
+    return np.array([TRANSFORMS.index(name) for name in plan.transform], np.int64)
+
+
+def fit_preprocessing(
+    executor: Executor, backend: str, plan: PreprocessingPlan, summary: RawSummary
+) -> PreprocessingFit:
+    """Fit the preprocessing and apply it to all shards, whose raw rows have the summary.
+
+    Raises
+    ------
+    DataError
+        For constant features that would be scaled, and if no feature is left.
+    """
+    raw, sample, codes = summary.columns, summary.sample, _codes(plan)
     transformed = _transform(executor, backend, plan, raw, codes)  # 2
 
     screening = _screen(sample, backend, raw.rows, transformed)  # 3

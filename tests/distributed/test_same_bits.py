@@ -77,6 +77,7 @@ def result(case: BitsCase, out: Path, refiled: bool = False, **runtime: Any) -> 
         "inertia": manifest["result"]["inertia"].hex(),
         "n_iter": manifest["result"]["n_iter"],
         "content": manifest["input"]["fingerprint"]["content"],
+        "drift": (out / "_model" / "drift.safetensors").read_bytes(),
     }
 
 

@@ -22,6 +22,7 @@ SIDECARS = [
     "_SUCCESS",
     "_examples.json",
     "_manifest.json",
+    "_model/drift.safetensors",
     "_model/model.json",
     "_model/model.safetensors",
 ]

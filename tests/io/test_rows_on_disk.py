@@ -49,7 +49,7 @@ from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
 from gpuseg.io.storage import Storage
 from gpuseg.jobs import memory_plan
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory
-from gpuseg.preprocessing.fit import fit_preprocessing
+from gpuseg.preprocessing.fit import fit_preprocessing, summarize_raw
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.runtime.executor import LocalExecutor, TaskContext, prefetch
@@ -149,7 +149,8 @@ def outcome(
     sizes = executor.map(passes.n_rows)
     executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
-    preprocessing = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
+    raw = summarize_raw(executor, backend, recipe, lambda shard, row: "nowhere")
+    preprocessing = fit_preprocessing(executor, backend, recipe, raw)
     measured = measure_prepared(executor, backend, preprocessing)
     fits = sweep_kmeans(executor, models, backend, statistics=measured)
     placed = executor.map(lambda shard, env: shard)

@@ -59,7 +59,7 @@ def test_folder_holds_what_the_contract_says(tmp_path: Path, source: Path) -> No
     assert result.path == str(tmp_path / "out")
     assert list(listing(tmp_path / "out")) == [
         "_SUCCESS", "_examples.json", "_manifest.json",
-        "_model", "_model/model.json", "_model/model.safetensors",
+        "_model", "_model/drift.safetensors", "_model/model.json", "_model/model.safetensors",
         "_report.html", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
     ]  # fmt: skip
     assert (tmp_path / "out" / "_SUCCESS").read_bytes() == b""

@@ -124,6 +124,7 @@ def test_the_folder_describes_itself_and_has_no_customers(saved: Any) -> None:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {path for path in files if path.startswith("data/")} == {
         "data/segments/_manifest.json",
+        "data/segments/_model/drift.safetensors",
         "data/segments/_model/model.json",
         "data/segments/_model/model.safetensors",
     }

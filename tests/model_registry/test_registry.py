@@ -96,7 +96,7 @@ def test_a_version_has_no_customers(place: RegistryPlace) -> None:
     place.registry.add("shop", fitted("plain"))
     sidecars = {
         *("_manifest.json", "_report.html", "_SUCCESS"),
-        *("_model/model.json", "_model/model.safetensors"),
+        *("_model/drift.safetensors", "_model/model.json", "_model/model.safetensors"),
     }
     assert set(place.version_files()) == {f"1/{name}" for name in sidecars}
 
@@ -120,7 +120,8 @@ def test_a_model_without_its_output_has_no_run(place: RegistryPlace, tmp_path: P
     folder = shutil.copytree(fitted("plain") / "_model", tmp_path / "model")
     place.registry.add("shop", folder)
     assert place.registry.describe("shop").versions[0].run_id is None
-    names = ("_SUCCESS", "_model/model.json", "_model/model.safetensors")
+    files = ("drift.safetensors", "model.json", "model.safetensors")
+    names = ("_SUCCESS", *(f"_model/{name}" for name in files))
     assert place.version_files() == [f"1/{name}" for name in names]
 
 

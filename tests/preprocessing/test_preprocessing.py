@@ -18,7 +18,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing, summarize_raw
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.sharding import row_passes as passes
@@ -61,7 +61,8 @@ def preprocess(
 ) -> tuple[PreprocessingFit, Array]:
     """Return the fit, and all rows after it."""
     executor, loaded = place(x, None, shards, threads)
-    fit = fit_preprocessing(executor, backend, plan, lambda s, row: f"shard {s}, row {row}")
+    raw = summarize_raw(executor, backend, plan, lambda s, row: f"shard {s}, row {row}")
+    fit = fit_preprocessing(executor, backend, plan, raw)
     return fit, np.concatenate([shard.x for shard in loaded])
 
 
@@ -192,7 +193,8 @@ def test_rows_on_a_device_get_the_same_bits(place: Place, cuda: Backend) -> None
         for backend in ("numpy", "numba", "cuda"):
             executor, loaded = place(x, None, 3)
             executor.apply(passes.to_device, backend)
-            fit = fit_preprocessing(executor, backend, plan, lambda s, row: "")
+            raw = summarize_raw(executor, backend, plan, lambda s, row: "")
+            fit = fit_preprocessing(executor, backend, plan, raw)
             assert fit.features == ("a", "b", "d") and list(fit.dropped) == ["c"]
             z = np.concatenate([registry.get(backend).to_host(shard.x) for shard in loaded])
             assert z.shape == (600, 2)

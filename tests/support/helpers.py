@@ -149,7 +149,8 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 def bits(folder: Path) -> tuple[Any, ...]:
     """Return all of an output that must not depend on where and how it was computed."""
     manifest = manifest_of(folder)
-    model = (folder / "_model" / "model.safetensors").read_bytes()
+    files = sorted((folder / "_model").glob("*.safetensors"))
+    model = [(path.name, path.read_bytes()) for path in files]
     facts = (manifest["result"], manifest["segments"], manifest["input"]["fingerprint"]["content"])
     return read_parts(folder).to_pydict(), model, facts
 

@@ -7,9 +7,10 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import drop_duplicates, number_rows
 from gpuseg.jobs.infinite_values import showing_text
 from gpuseg.jobs.plan import SegmentationPlan
+from gpuseg.jobs.stages.drift_reference import RawCounts, count_raw_rows
 from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.jobs.text_inputs import described_row
-from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing, summarize_raw
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
@@ -27,11 +28,14 @@ class PreprocessedRows:
         From raw rows to these, for models.
     digest : int
         Hash of the rows as they were read, in any order.
+    raw_counts : RawCounts
+        Raw rows by bin, of the features that were kept.
     """
 
     fit: PreprocessingFit
     pipeline: FeaturePipeline
     digest: int
+    raw_counts: RawCounts
 
 
 def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> PreprocessedRows:
@@ -57,7 +61,13 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
             return described_row(ctx.plan.text_inputs, name, row_of_file)
 
         with showing_text(ctx.spec, ctx.plan.text_inputs, rows.preprocessing.features):
-            fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
+            raw = summarize_raw(executor, ctx.backend, rows.preprocessing, locate)
+    raw_counts = count_raw_rows(ctx, raw.sample)
+    with (
+        reporter.stage("prepare"),
+        showing_text(ctx.spec, ctx.plan.text_inputs, rows.preprocessing.features),
+    ):
+        fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, raw)
     if n_missing := plan.dataset.rows - n_rows - n_duplicates:
         reporter.warn(f"{count(n_missing, 'row')} with a missing feature {_was(n_missing)} dropped")
     if n_duplicates:
@@ -72,7 +82,7 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
     pipeline = FeaturePipeline(
         rows.encoders, fit.features, fit.feature_transform, prepare.missing == "drop"
     )
-    return PreprocessedRows(fit, pipeline, digest)
+    return PreprocessedRows(fit, pipeline, digest, raw_counts.take(fit.kept))
 
 
 def _was(n: int) -> str:

@@ -1,0 +1,61 @@
+"""The bins of the features of a fit, from a sample of its raw rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.monitoring.reference import N_BINS
+
+
+@dataclass(frozen=True)
+class FeatureBins:
+    """Bins of features; see `DriftReference` for edges, positions and std.
+
+    Attributes
+    ----------
+    edges : float32 (d, 255)
+    positions : float64 (d, 256)
+    std : float64 (d,)
+    """
+
+    edges: NDArray[np.float32]
+    positions: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def take(self, features: list[int]) -> "FeatureBins":
+        """Return the bins of some features."""
+        return FeatureBins(self.edges[features], self.positions[features], self.std[features])
+
+
+def bins_of_sample(x: NDArray[np.float32]) -> FeatureBins:
+    """Return bins that have about as many rows of a sample (m, d) each; NaN is left out.
+
+    Edge i of m values is the one at place ceil(i·m / 256) in their order, i = 1 … 255. Equal
+    edges have empty bins between them. The position of an empty bin is its upper edge, and that of
+    the last bin its lower one.
+    """
+    d = x.shape[1]
+    edges = np.full((d, N_BINS - 1), np.inf, np.float32)
+    positions, std = np.zeros((d, N_BINS)), np.zeros(d)
+    for f in range(d):
+        values = np.sort(x[:, f])[: len(x) - int(np.isnan(x[:, f]).sum())]  # NaN is last
+        if values.size:
+            places = -(-np.arange(1, N_BINS) * values.size // N_BINS) - 1
+            edges[f] = values[places]
+            positions[f] = _positions(values.astype(np.float64), edges[f])
+            std[f] = values.std(dtype=np.float64)
+    return FeatureBins(edges, positions, std)
+
+
+def _positions(values: NDArray[np.float64], edges: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of the values of each bin; values are sorted."""
+    bins = np.searchsorted(edges, values, side="left")
+    rows = np.bincount(bins, minlength=N_BINS)
+    sums = np.bincount(bins, values, N_BINS)
+    upper = np.append(edges, edges[-1]).astype(np.float64)
+    positions = np.where(rows > 0, sums / np.maximum(rows, 1), upper)
+    # Rounding may put the mean of a bin beyond its edges.
+    positions[:-1] = np.minimum(positions[:-1], edges)
+    positions[1:] = np.maximum(positions[1:], edges)
+    return positions

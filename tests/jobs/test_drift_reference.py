@@ -1,0 +1,89 @@
+"""The model of a job has the counts of the rows of its fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.helpers import customers, cut, job, read_parts, run, write_files
+
+import gpuseg
+from gpuseg.monitoring import fit_counts
+from gpuseg.monitoring.reference import MISSING
+
+SEGMENTS: dict[str, dict[str, Any]] = {
+    "kmeans": {"n_clusters": 3},
+    "dbscan": {"algorithm": "dbscan", "eps": 1.5, "min_samples": 4},
+    "hierarchical": {"algorithm": "hierarchical", "levels": [2, 4], "micro_segments": 20},
+}
+
+
+def with_gaps_and_weights(table: pa.Table) -> pa.Table:
+    rng = np.random.default_rng(0)
+    first, zone = table.column_names[1], rng.choice(list("xyz"), len(table))
+    gaps = pa.array(table[first].to_numpy(), mask=rng.random(len(table)) < 0.1)
+    table = table.set_column(1, first, gaps)
+    table = table.append_column("zone", pa.array(zone))
+    return table.append_column("weight", pa.array(rng.integers(0, 3, len(table)).astype(float)))
+
+
+@pytest.mark.parametrize("algorithm", SEGMENTS)
+def test_counts_are_those_of_plain_numpy(
+    algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_counts, "BLOCK_ROWS", 101)
+    table = with_gaps_and_weights(customers())
+    source = write_files(tmp_path / "in", cut(table, 250, 100))
+    numbers = table.column_names[1:-2]
+    sections = job(
+        source,
+        tmp_path / "out",
+        input={"features": [*numbers, "zone"], "weight": "weight"},
+        prepare={"missing": "median", "categorical": {"zone": "onehot"}},
+    )
+    result = gpuseg.run({**sections, "segment": SEGMENTS[algorithm]})
+    model = gpuseg.load_model(tmp_path / "out")
+    reference, in_memory = model.reference, result.model.reference
+    assert reference is not None and in_memory is not None
+    assert reference.features == model.features
+    for name, array in vars(reference).items():
+        np.testing.assert_array_equal(array, getattr(in_memory, name))
+
+    scored = read_parts(tmp_path / "out")
+    columns = [table[name].to_numpy().astype(np.float32) for name in numbers]
+    columns += [(table["zone"].to_numpy() == zone).astype(np.float32) for zone in "xyz"]
+    x = np.stack(columns, axis=1)
+    place = (reference.edges < x[:, :, None]).sum(axis=2)
+    bins = np.where(np.isnan(x), MISSING, place)
+    is_in = bins[:, :, None] == np.arange(MISSING + 1)
+    np.testing.assert_array_equal(reference.counts, is_in.sum(axis=0))
+    label, distance = scored["segment"].to_numpy(), scored["distance"].to_numpy()
+    assert reference.segments.tolist() == list(range(-1, model.n_clusters))
+    for i, segment in enumerate(reference.segments.tolist()):
+        rows = label == segment
+        assert reference.sizes[i] == rows.sum()
+        if rows.any():
+            of_segment = distance[rows].astype(float)
+            assert reference.mean_distance[i] == pytest.approx(of_segment.mean(), rel=1e-12)
+            assert reference.mean_square[i] == pytest.approx((of_segment**2).mean(), rel=1e-12)
+        assert reference.far[i] == (distance[rows] > reference.far_distance[i]).sum()
+    for group, counts in zip(reference.groups, reference.group_counts, strict=True):
+        np.testing.assert_array_equal(counts, is_in[label == group].sum(axis=0))
+    assert reference.groups.tolist() == sorted(set(label.tolist()) - {-1})
+
+
+def test_only_large_segments_are_counted_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_counts, "MAX_GROUPS", 2)
+    run(write_files(tmp_path / "in", [customers()]), tmp_path / "out", segment={"n_clusters": 5})
+    reference = gpuseg.load_model(tmp_path / "out").reference
+    assert reference is not None
+    largest = sorted(np.argsort(-reference.sizes[1:], kind="stable")[:2].tolist())
+    assert reference.groups.tolist() == largest
+    assert (
+        reference.group_counts.sum(axis=2)[:, 0].tolist() == reference.sizes[1:][largest].tolist()
+    )
