@@ -124,6 +124,11 @@ class ByteKeys:
             group += np.cumsum(differs)
         return order
 
+    def sort(self, keys: pa.LargeBinaryArray, labels: Labels) -> tuple[pa.LargeBinaryArray, Labels]:
+        """Sort rows by key."""
+        order = self.sorted_order(keys)
+        return self.take(keys, order), labels[order]
+
     def equal_to_previous(self, keys: pa.LargeBinaryArray) -> NDArray[np.bool_]:
         """Return for each key but the first whether it equals the one before."""
         return to_numpy(pc.equal(keys.slice(1), keys.slice(0, max(len(keys) - 1, 0))))

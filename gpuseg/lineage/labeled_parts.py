@@ -58,7 +58,10 @@ class LabeledParts:
         if not parts:
             raise damaged(f"the manifest of {storage.shown_url} names no parts")
         paths = tuple(f"{storage.root}/{part.name}" for part in parts)
-        versions = tuple(storage.version(path) for path in paths)
+        try:
+            versions = tuple(storage.version(path) for path in paths)
+        except DataError as error:
+            raise damaged(error.problem, error.reason) from None
         for part, version in zip(parts, versions, strict=True):
             if version.size != part.bytes:
                 raise damaged(
@@ -126,9 +129,9 @@ class LabeledParts:
             ) from None  # fmt: skip
 
 
-def damaged(problem: str) -> DataError:
+def damaged(problem: str, reason: str = "") -> DataError:
     """Return the error of parts that are not as a run has written them."""
     return DataError(
         "migration.damaged_output", problem, rule="the parts must be as gpuseg has written them",
-        hint="run the job of the older output again, or name another one",
+        hint="run the job of the older output again, or name another one", reason=reason,
     )  # fmt: skip
