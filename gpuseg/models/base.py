@@ -93,7 +93,22 @@ class SegmentModel(ABC):
         TypeError
             If the class of the model has no field `identity`.
         """
-        return replace(self, identity=identity)  # type: ignore[type-var]
+        return replace(self, **self._numbered(identity))  # type: ignore[type-var]
+
+    def _numbered(
+        self, identity: SegmentIdentity, order: NDArray[np.int64] | None = None
+    ) -> dict[str, Any]:
+        """Return the fields of the model that have other values with an identity.
+
+        Parameters
+        ----------
+        order : int64 (k,), optional
+            The positions of the segments in their new order; by default it stays.
+        """
+        if self.reference is None:
+            return {"identity": identity}
+        ids = identity.of(SEGMENT, self.n_clusters)
+        return {"identity": identity, "reference": self.reference.renumbered(ids, order)}
 
     def with_reference(self, reference: DriftReference) -> Self:
         """Return the same model with what drift is measured against.

@@ -95,13 +95,11 @@ class KMeansModel(SegmentModel):
         """Return the same model with other numbers of its segments; centers rise by number."""
         order = np.argsort(identity.of(SEGMENT, self.n_clusters))
         if SEGMENT not in identity.ids or np.array_equal(order, np.arange(len(order))):
-            return replace(self, identity=identity)
+            return super().with_identity(identity)
         ids = {**identity.ids, SEGMENT: identity.ids[SEGMENT][order]}
-        return replace(
-            self,
-            centers=Centers(self.centers.values[order], self.centers.shift),
-            identity=replace(identity, ids=ids),
-        )
+        centers = Centers(self.centers.values[order], self.centers.shift)
+        changed = self._numbered(identity, order) | {"identity": replace(identity, ids=ids)}
+        return replace(self, centers=centers, **changed)
 
     def runner_up(self) -> RunnerUp:
         """Return the centers."""

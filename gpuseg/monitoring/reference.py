@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.numerics.number_positions import NumberPositions
+from gpuseg.record import NOISE
+
 N_BINS = 256
 """Bins of a feature. Their edges are quantiles of the fit."""
 
@@ -77,3 +80,31 @@ class DriftReference:
     def with_group_counts(self, group_counts: NDArray[np.int64]) -> "DriftReference":
         """Return the same with other counts of the groups."""
         return replace(self, group_counts=group_counts)
+
+    def renumbered(
+        self, ids: NDArray[np.int32], order: NDArray[np.int64] | None = None
+    ) -> "DriftReference":
+        """Return the same with other numbers of the segments.
+
+        Parameters
+        ----------
+        ids : int32 (k,)
+            The number of each segment.
+        order : int64 (k,), optional
+            The positions of the segments in their new order; by default it stays.
+        """
+        numbers = np.append(np.int32(NOISE), ids)
+        rows = np.append(0, 1 + (np.arange(len(ids)) if order is None else order))
+        groups = numbers[NumberPositions(self.segments).of(self.groups)]
+        rising = np.argsort(groups)
+        return replace(
+            self,
+            segments=numbers[rows],
+            sizes=self.sizes[rows],
+            mean_distance=self.mean_distance[rows],
+            mean_square=self.mean_square[rows],
+            far_distance=self.far_distance[rows],
+            far=self.far[rows],
+            groups=groups[rising],
+            group_counts=self.group_counts[rising],
+        )

@@ -29,7 +29,7 @@ def renumber(
 
     Labels in the shards are what the returned model predicts. Where centers of k-means change
     their order, all rows are assigned again: of centers at the same distance the first one is the
-    nearest. `alternatives` stay as they are.
+    nearest. Of `alternatives` only the model itself has other numbers.
 
     Parameters
     ----------
@@ -47,7 +47,8 @@ def renumber(
     TypeError
         If the class of the model has no field `identity`.
     """
-    model = result.model.with_identity(identity)
+    before = result.model
+    model = before.with_identity(identity)
     numbers = replace(model.identity, lineage=())
     asked_for = identity.of(SEGMENT, model.n_clusters)
     if isinstance(model, KMeansModel) and not np.array_equal(model.segment_ids, asked_for):
@@ -62,6 +63,9 @@ def renumber(
         sizes=result.sizes[order],
         centers=result.centers[order],
         model=model,
+        alternatives={
+            k: model if other is before else other for k, other in result.alternatives.items()
+        },
         facts={**result.facts, **_numbered_facts(result.facts, model)},
         runner_up=None if result.runner_up is None else model.runner_up(),
     )

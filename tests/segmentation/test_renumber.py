@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from support.fitted_outputs import fitted, job_labels, job_of, kept_rows
 from support.helpers import manifest_of, read_parts
-from support.numbered_outputs import CASES, as_numbered, numbered, run_numbered
+from support.numbered_outputs import CASES, as_numbered, identity_of, numbered, run_numbered
 
 import gpuseg
 from gpuseg.algorithms.data_statistics import measure
@@ -122,3 +123,14 @@ def test_rows_between_two_centers(n_shards: int, ids: list[int]) -> None:
 
 def labels_of(shard: Shard, context: TaskContext) -> Any:
     return shard.labels
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_drift_is_measured_against_is_numbered_with_the_model(name: str) -> None:
+    first, model = gpuseg.load_model(fitted(name)), gpuseg.load_model(numbered(name))
+    again = first.with_identity(identity_of(first))
+    assert model.reference is not None and again.reference is not None
+    for field in fields(model.reference):
+        expected, actual = (getattr(m.reference, field.name) for m in (model, again))
+        np.testing.assert_array_equal(actual, expected, err_msg=field.name)
+    assert again.to_files() == model.to_files()
