@@ -1,8 +1,8 @@
 """Records of drift: how far rows differ from the rows of the fit."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from gpuseg.record import Count, Number, Record, SegmentNumber
 
@@ -68,6 +68,12 @@ class FeatureDrift(Record):
     """The ranges."""
     is_beyond: bool = False
     """Whether a measure is beyond its threshold and beyond chance."""
+
+    @model_validator(mode="after")
+    def _ranges_have_ends(self) -> Self:
+        if len(self.edges) != max(len(self.bins) - 1, 0):
+            raise ValueError("must have an edge for each of bins but the last")
+        return self
 
 
 class CategoryDrift(Record):

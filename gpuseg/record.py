@@ -23,6 +23,9 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 SegmentNumber = Annotated[int, Field(ge=NOISE, lt=2**31)]
 """The number of a segment in the output; -1 is noise."""
 
+SegmentKey = Annotated[str, Field(pattern=r"^(-1|0|[1-9][0-9]{0,9})$")]
+"""The same as a key of JSON."""
+
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of customers."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from gpuseg.record import Count, Number, Record, SegmentNumber
+from gpuseg.record import Count, Number, Record, SegmentKey, SegmentNumber
 
 Mode = Literal["score", "warm", "fresh"]
 """How segments were refreshed: by the old model, from its centers on, or by a new fit."""
@@ -137,9 +137,9 @@ class HistoryEntry(Record):
     """Identifier of the run that it continues; absent where it continues none."""
     rows: Count
     """Rows of the output, noise included."""
-    sizes: dict[str, Count]
+    sizes: dict[SegmentKey, Count]
     """Rows by number of the segment; of many segments the largest ones."""
-    names: dict[str, str] = Field(default_factory=dict)
+    names: dict[SegmentKey, str] = Field(default_factory=dict)
     """Names by number of the segment."""
     inertia: Number = None
     """Mean squared distance in scaled units."""
@@ -178,5 +178,5 @@ class Refresh(Record):
     """Why it is not known."""
     changes: Annotated[int, Field(ge=0)] = 0
     """Rows of the files in ``_changes``."""
-    previous_names: dict[str, str] = Field(default_factory=dict)
+    previous_names: dict[SegmentKey, str] = Field(default_factory=dict)
     """Older names of surviving segments that now have another name, by number."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from gpuseg import formatting as fmt
-from gpuseg.drift_record import CategoryDrift, Drift, FeatureDrift, SegmentDrift
+from gpuseg.drift_record import Alarm, CategoryDrift, Drift, FeatureDrift, SegmentDrift
 from gpuseg.reporting.drift_figure import distribution_figure, largest_change, range_names
 
 N_OPEN = 12
@@ -36,7 +36,7 @@ class FeatureRow:
     name: str
     psi: Measure
     ks: Measure | None
-    wasserstein: str
+    wasserstein: Measure | None
     missing: str
     figure: Markup
     change: str
@@ -69,6 +69,8 @@ class DriftView:
     ----------
     alarms : list of str
         Sentences on the measures beyond their thresholds.
+    n_alarms : int
+        Number of these measures, those without a sentence as well.
     facts : list of tuple
         Name, at the fit, and now, of the measures of all rows.
     features, categories, segments
@@ -79,6 +81,7 @@ class DriftView:
 
     drift: Drift
     alarms: list[str]
+    n_alarms: int
     facts: list[tuple[str, str, str]]
     features: list[FeatureRow]
     categories: list[FeatureRow]
@@ -88,26 +91,40 @@ class DriftView:
     @property
     def has_missing(self) -> bool:
         """Whether values are missing in a feature, at the fit or now."""
-        return any(each.missing_before or each.missing_now for each in self.drift.features)
+        shares = [(each.missing_before, each.missing_now) for each in self.drift.features]
+        shares += [(each.missing_before, each.missing_now) for each in self.drift.categories]
+        return any(map(any, shares))
 
 
 def drift_view(drift: Drift, names: Mapping[int, str]) -> DriftView:
     """Return what the page shows of drift; `names` are those of the segments by number."""
-    features = sorted(drift.features, key=lambda each: each.psi_chance - each.psi)
-    categories = sorted(drift.categories, key=lambda each: each.psi_chance - each.psi)
+    features = sorted(drift.features, key=_calm)
+    categories = sorted(drift.categories, key=_calm)
     segments = sorted(
         drift.segments, key=lambda each: (-abs(each.share_now - each.share_before), each.segment)
     )
     hidden = max(len(features) - _MAX_ROWS, 0) + max(len(categories) - _MAX_ROWS, 0)
+    hidden += drift.other_features + drift.other_categories
     return DriftView(
         drift=drift,
-        alarms=[alarm.sentence for alarm in drift.alarms],
+        alarms=[in_a_sentence(alarm) for alarm in drift.alarms],
+        n_alarms=len(drift.alarms) + drift.other_alarms,
         facts=_facts(drift),
         features=[_feature(each) for each in features[:_MAX_ROWS]],
         categories=[_category(each) for each in categories[:_MAX_ROWS]],
         segments=[_segment(each, names) for each in segments[:_MAX_ROWS]],
         n_hidden=hidden,
     )
+
+
+def in_a_sentence(alarm: Alarm) -> str:
+    """Return an alarm in words, with a full stop. It begins with the name of a feature."""
+    return f"{alarm.sentence.removesuffix('.')}."
+
+
+def _calm(each: FeatureDrift | CategoryDrift) -> tuple[bool, float]:
+    """Return what puts columns beyond a threshold first, and then those that drifted most."""
+    return not each.is_beyond, each.psi_chance - each.psi
 
 
 def _facts(drift: Drift) -> list[tuple[str, str, str]]:
@@ -125,8 +142,9 @@ def _numbers(before: float | None, now: float | None) -> tuple[str, str]:
     return fmt.number(before), fmt.number(now)
 
 
-def _measure(value: float, chance: float) -> Measure:
-    return Measure(fmt.number(value, 2), fmt.number(chance, 2))
+def _measure(value: float, chance: float | None, unit: str = "") -> Measure:
+    shown = "" if chance is None else f"{fmt.number(chance, 2)}{unit}"
+    return Measure(f"{fmt.number(value, 2)}{unit}", shown)
 
 
 def _feature(each: FeatureDrift) -> FeatureRow:
@@ -135,7 +153,7 @@ def _feature(each: FeatureDrift) -> FeatureRow:
         name=each.feature,
         psi=_measure(each.psi, each.psi_chance),
         ks=_measure(each.ks, each.ks_chance),
-        wasserstein=fmt.NOTHING if distance is None else f"{fmt.number(distance, 2)}σ",
+        wasserstein=None if distance is None else _measure(distance, each.wasserstein_chance, "σ"),
         missing=_missing(each),
         figure=distribution_figure(ranges, each.bins),
         change=largest_change(ranges, each.bins),
@@ -144,7 +162,7 @@ def _feature(each: FeatureDrift) -> FeatureRow:
     )
 
 
-def _missing(each: FeatureDrift) -> str:
+def _missing(each: FeatureDrift | CategoryDrift) -> str:
     before, now = fmt.percent(each.missing_before), fmt.percent(each.missing_now)
     return before if before == now else f"{before} → {now}"
 
@@ -159,8 +177,8 @@ def _category(each: CategoryDrift) -> FeatureRow:
         name=each.column,
         psi=_measure(each.psi, each.psi_chance),
         ks=None,
-        wasserstein="",
-        missing="",
+        wasserstein=None,
+        missing=_missing(each),
         figure=distribution_figure(names, bins),
         change=largest_change(names, bins),
         verdict=BEYOND if each.is_beyond else WITHIN,

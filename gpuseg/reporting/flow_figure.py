@@ -92,7 +92,7 @@ def flow_view(
     FlowView or None
         None where nothing flows.
     """
-    flows = sorted((f for f in flows if f.customers), key=lambda f: -f.customers)
+    flows = sorted((f for f in flows if f.customers > 0), key=lambda f: -f.customers)
     if not flows:
         return None
     layout = flow_layout(flows)

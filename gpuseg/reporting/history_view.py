@@ -115,9 +115,9 @@ def _segment_line(entries: Sequence[HistoryEntry], segment: int, top: float) -> 
     former = [each for each in dict.fromkeys(names) if each is not None and each != name]
     remarks = [f"formerly {fmt.listing([f'“{each}”' for each in former])}"] if former else []
     present = [i for i, share in enumerate(shares) if share is not None]
-    if shares[0] is None:
+    if present and shares[0] is None:
         remarks.insert(0, f"since {entries[present[0]].started[:10]}")
-    if shares[-1] is None:
+    if present and shares[-1] is None:
         remarks.insert(0, f"until {entries[present[-1]].started[:10]}")
     value = fmt.NOTHING if shares[-1] is None else fmt.percent(shares[-1])
     figure = line_figure(shares, top, f"Share of segment {title}", fmt.percent)

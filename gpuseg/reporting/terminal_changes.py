@@ -6,6 +6,7 @@ from gpuseg.manifest import Manifest, ScoresManifest
 from gpuseg.printable import printable
 from gpuseg.refresh_record import Refresh
 from gpuseg.reporting.changes_view import current_names, events_by_level
+from gpuseg.reporting.drift_view import in_a_sentence
 from gpuseg.run_history import changed_share, moved_share
 
 _WIDTH = 10
@@ -82,8 +83,9 @@ def _moved(refresh: Refresh) -> list[str]:
 def _drift(drift: Drift) -> list[str]:
     """Return the alarms; without any the largest PSI, so that one sees how close it is."""
     if drift.alarms:
-        beyond = count_with(len(drift.alarms), "measure", "is", "are")
-        return [f"{beyond} beyond the threshold", *(alarm.sentence for alarm in drift.alarms)]
+        n_alarms = len(drift.alarms) + drift.other_alarms
+        beyond = count_with(n_alarms, "measure", "is", "are")
+        return [f"{beyond} beyond the threshold", *map(in_a_sentence, drift.alarms)]
     values = [(each.psi, each.feature) for each in drift.features]
     values += [(each.psi, each.column) for each in drift.categories]
     largest = sorted(values, reverse=True)[:_MAX_FEATURES]

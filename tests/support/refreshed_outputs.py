@@ -83,6 +83,7 @@ def feature_drift(name: str, psi: float, **changes: Any) -> dict[str, Any]:
         "ks": psi / 2,
         "ks_chance": 0.009,
         "wasserstein": psi * 2,
+        "wasserstein_chance": 0.008,
         "missing_before": 0.01,
         "missing_now": 0.02,
         "edges": [float(10 * i) for i in range(1, 10)],
@@ -96,7 +97,10 @@ def drift(n_segments: int = 4, n_features: int = 4, **changes: Any) -> dict[str,
     features = [feature_drift(f"feature_{i}", 0.04 * i) for i in range(n_features)]
     alarms = [
         {"measure": "feature_psi", "name": each["feature"], "value": each["psi"]}
-        | {"threshold": 0.25, "sentence": f"The PSI of {each['feature']} is beyond 0.25."}
+        | {
+            "threshold": 0.25,
+            "sentence": f"{each['feature']} is distributed otherwise than at the fit",
+        }
         for each in features
         if each["is_beyond"]
     ]
