@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from support.errors import raises
 from support.pages import Page, make_manifest, make_scores_manifest
 from support.refreshed_outputs import (
     NAMES,
@@ -243,6 +244,24 @@ def test_the_terminal_has_events_movement_and_drift() -> None:
     assert changes_in_words(calm) == [
         "drift      none beyond the thresholds; largest PSI: feature_1 0.04 and feature_0 0"
     ]
+
+
+def test_records_that_do_not_agree_are_refused_and_no_page_fails_on_empty_ones() -> None:
+    with raises("manifest.invalid"):
+        manifest_of(history=[{**history(1)[0], "sizes": {"x": 1}}])
+    with raises("manifest.invalid"):
+        manifest_of(drift=drift(features=[feature_drift("spend", 0.1, edges=[1.0])]))
+    nothing = definition([[0, 0, 0, 0]])
+    manifest = manifest_of(
+        1,
+        refresh=refresh(definitions=[nothing], migration=migration([], 0, 0)),
+        drift=drift(
+            1, features=[feature_drift("spend", 0.0, edges=[], bins=[])], categories=[], segments=[]
+        ),
+        history=[{**entry, "rows": 0} for entry in history(2)],
+    )
+    assert "no values" in render_report(manifest)
+    assert changes_in_words(manifest)
 
 
 @pytest.mark.parametrize("n_events", [6, 40])
