@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import Scores
 from gpuseg.monitoring.distance_sums import DistanceSums
+from gpuseg.monitoring.row_counts import RowCounter, RowCounts
 from gpuseg.numerics.number_positions import NumberPositions
-from gpuseg.record import NOISE
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,8 @@ class ScoreCounts:
     ----------
     segments : NumberPositions
         Noise, and then the segments of the model.
-    sizes : int64 (k + 1,)
-        Rows of each of them.
-    distances : DistanceSums
-        Of the same segments.
+    rows : RowCounts
+        Rows of each of them, and of each bin.
     n_dropped : int
         Rows that were left out because a feature is missing.
     missing : dict of str to int
@@ -83,8 +79,7 @@ class ScoreCounts:
     """
 
     segments: NumberPositions
-    sizes: NDArray[np.int64]
-    distances: DistanceSums
+    rows: RowCounts
     n_dropped: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     clipped: dict[str, int] = field(default_factory=dict)
@@ -92,21 +87,24 @@ class ScoreCounts:
     bad: BadRows | None = None
 
     @classmethod
-    def zeros(cls, model: SegmentModel) -> "ScoreCounts":
+    def zeros(cls, counter: RowCounter) -> "ScoreCounts":
         """Return the counts of no rows."""
-        segments = NumberPositions(np.append(np.int64(NOISE), model.segment_ids))
-        return cls(segments, np.zeros(len(segments), np.int64), DistanceSums(len(segments)))
+        return cls(counter.segments, counter.zeros())
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each segment, int64 (k + 1,)."""
+        return self.rows.sums.sizes
+
+    @property
+    def distances(self) -> DistanceSums:
+        """Sums of the distances of each segment."""
+        return self.rows.sums.distances
 
     @property
     def n_rows(self) -> int:
         """Rows that have a segment."""
         return int(self.sizes.sum())
-
-    def add_scores(self, scores: Scores) -> None:
-        """Count more rows that have a segment."""
-        segment = self.segments.of(scores.segment)
-        self.sizes += np.bincount(segment, minlength=len(self.sizes))
-        self.distances.add(segment, scores.distance)
 
     def add_prepared(
         self,
@@ -133,8 +131,7 @@ class ScoreCounts:
 
     def merge(self, later: "ScoreCounts") -> None:
         """Add the counts of rows that come later."""
-        self.sizes += later.sizes
-        self.distances.merge(later.distances)
+        self.rows.merge(later.rows)
         self.n_dropped += later.n_dropped
         self.add_prepared(later.missing, later.clipped, later.unseen)
         if later.bad is not None:

@@ -12,6 +12,7 @@ from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import ShardPlan, vectors_in_rows
+from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.numerics.to_float32 import write_columns
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, gaps
@@ -37,6 +38,8 @@ class PreparedRows:
     start : int
         The number of the first row within the shard as read.
     missing, clipped, unseen, bad : see `scoring.counts.ScoreCounts`
+    bins : uint16 (m, d) or None
+        Bins of the features before their transforms; None if they are not counted.
     """
 
     z: NDArray[np.float32]
@@ -48,6 +51,7 @@ class PreparedRows:
     clipped: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, UnseenRows] = field(default_factory=dict)
     bad: BadRows | None = None
+    bins: NDArray[np.uint16] | None = None
 
     @property
     def n_read(self) -> int:
@@ -71,10 +75,15 @@ class RowPreparer:
         The rows are of this shard.
     backend : str
         Imported when the first rows are prepared, if it is not: another thread may do so meanwhile.
+    counter : RowCounter
+        Finds the bins.
     """
 
-    def __init__(self, pipeline: FeaturePipeline, plan: ShardPlan, backend: str) -> None:
+    def __init__(
+        self, pipeline: FeaturePipeline, plan: ShardPlan, backend: str, counter: RowCounter
+    ) -> None:
         self._pipeline, self._plan, self._backend = pipeline, plan, backend
+        self._counter = counter
         encoded = [name for e in plan.encoders for name in e.feature_names()]
         self._width = len(encoded)
         position = {name: f for f, name in enumerate(encoded)}
@@ -120,7 +129,7 @@ class RowPreparer:
         if self._pipeline.drops_missing and np.isnan(low):
             kept = ~_in_rows(np.isnan(x))
             x = x[kept]
-        clipped = self._count_clipped(x)
+        bins, clipped = self._counter.bins(x), self._count_clipped(x)
         is_finite = bool(np.isfinite(low) and np.isfinite(high))
         infinite = None if is_finite else _in_rows(np.isinf(x))
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -129,7 +138,7 @@ class RowPreparer:
         bad = self._bad_rows(z, infinite, kept, batch, start)
         ids = None if plan.id is None else batch.column(plan.id)
         carried = [batch.column(name) for name in plan.carried]
-        return PreparedRows(z, kept, ids, carried, start, missing, clipped, unseen, bad)
+        return PreparedRows(z, kept, ids, carried, start, missing, clipped, unseen, bad, bins)
 
     def _encode(
         self, encoder: Encoder, column: pa.Array, out: NDArray[np.float32], start: int

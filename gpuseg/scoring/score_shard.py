@@ -21,6 +21,7 @@ from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import Scores
+from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.output_columns import CONFIDENCE, DISTANCE, SEGMENT
 from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.scoring.counts import ScoreCounts
@@ -117,7 +118,6 @@ class ShardScores:
 @dataclass(frozen=True)
 class _PartScores:
     part: Part | None
-    counts: ScoreCounts
     kept: NDArray[np.bool_] | None
     nearest: pa.Table | None = None
 
@@ -149,12 +149,13 @@ def score_shard(
     context = replace(context, threads=min(context.threads, scoring.max_threads))
     scorer = _Scorer(shard, scoring, context, first_row)
     if scoring.model.rows_per_call():
-        results = list(scorer.score_together(rows_together(scoring.model, context.threads)))
+        scored = scorer.score_together(rows_together(scoring.model, context.threads))
     else:
-        results = list(context.map(scorer.score_part, scorer.tasks))
-    counts = ScoreCounts.zeros(scoring.model)
-    for result in results:
-        counts.merge(result.counts)
+        scored = context.map(scorer.score_part, scorer.tasks)
+    counts, results = ScoreCounts.zeros(scorer.counter), list[_PartScores]()
+    for result, of_part in scored:
+        counts.merge(of_part)
+        results.append(result)
     if counts.n_dropped:
         masks = [
             np.ones(part.rows, bool) if result.kept is None else result.kept
@@ -191,16 +192,19 @@ class _Scorer:
     ) -> None:
         plan, self._first_row = shard.source, first_row
         self._shard, self._plan, self._scoring, self._context = shard, plan, scoring, context
-        self._preparer = RowPreparer(scoring.model.pipeline, plan, scoring.backend)
+        model = scoring.model
+        reference = model.reference if scoring.lookalikes is None else None
+        self.counter = RowCounter(model.segment_ids, reference, scoring.backend)
+        self._preparer = RowPreparer(model.pipeline, plan, scoring.backend, self.counter)
         groups = iter(plan.groups())
         self.tasks = [(part, [next(groups) for _ in part.row_groups]) for part in plan.parts]
 
-    def score_part(self, task: tuple[PartPlan, list[RowGroup]]) -> _PartScores:
+    def score_part(self, task: tuple[PartPlan, list[RowGroup]]) -> tuple[_PartScores, ScoreCounts]:
         """Score and write one part."""
         part, groups = task
         return self._write(part, self._scored(self._prepared(groups), ONE_THREAD))
 
-    def score_together(self, n_rows: int) -> Iterator[_PartScores]:
+    def score_together(self, n_rows: int) -> Iterator[tuple[_PartScores, ScoreCounts]]:
         """Score about so many rows at a time, on all threads; yield the parts in order."""
         waiting, n_waiting = list[tuple[PartPlan, list[RowGroup]]](), 0
         for i, task in enumerate(self.tasks, 1):
@@ -210,7 +214,9 @@ class _Scorer:
                 yield from self._score_parts(waiting)
                 waiting, n_waiting = [], 0
 
-    def _score_parts(self, tasks: list[tuple[PartPlan, list[RowGroup]]]) -> Iterator[_PartScores]:
+    def _score_parts(
+        self, tasks: list[tuple[PartPlan, list[RowGroup]]]
+    ) -> Iterator[tuple[_PartScores, ScoreCounts]]:
         prepared = list(self._context.map(lambda task: list(self._prepared(task[1])), tasks))
         scored: list[list[tuple[PreparedRows, Scores | None]]]
         if any(rows.bad for part in prepared for rows in part):
@@ -248,17 +254,17 @@ class _Scorer:
 
     def _write(
         self, part: PartPlan, scored: Iterator[tuple[PreparedRows, Scores | None]]
-    ) -> _PartScores:
+    ) -> tuple[_PartScores, ScoreCounts]:
         """Write a part, and count its rows; from the first row without a segment, only count."""
         plan, scoring = self._plan, self._scoring
         if scoring.lookalikes is not None:
             return self._collect(scoring.lookalikes, scored)
-        counts = ScoreCounts.zeros(scoring.model)
+        counts = ScoreCounts.zeros(self.counter)
         written, kept = WrittenIds(scoring.keep_hashes), list[NDArray[np.bool_]]()
 
         def columns() -> Iterator[list[Any]]:
             for rows, scores in scored:
-                _count(counts, rows, scores)
+                self._count(counts, rows, scores)
                 mask = np.ones(rows.n_read, bool) if rows.kept is None else rows.kept
                 kept.append(mask)
                 if scores is None:
@@ -278,18 +284,19 @@ class _Scorer:
             result = write_part(scoring.staging, part, plan, names, all_batches, self._context)
             result = replace(result, ids=written.range())
             written.keep_in(self._shard.cache, part)
-        return _PartScores(result, counts, np.concatenate(kept) if counts.n_dropped else None)
+        mask = np.concatenate(kept) if counts.n_dropped else None
+        return _PartScores(result, mask), counts
 
     def _collect(
         self, lookalikes: Lookalikes, scored: Iterator[tuple[PreparedRows, Scores | None]]
-    ) -> _PartScores:
+    ) -> tuple[_PartScores, ScoreCounts]:
         """Keep the lookalikes of a part, and count its rows."""
         plan, scoring = self._plan, self._scoring
-        counts, nearest = ScoreCounts.zeros(scoring.model), lookalikes.nearest(plan.id)
+        counts, nearest = ScoreCounts.zeros(self.counter), lookalikes.nearest(plan.id)
         ids = [] if plan.id is None else [plan.id]
         names = [*ids, SEGMENT, DISTANCE, *scoring.extra_columns, *plan.carried]
         for rows, scores in scored:
-            _count(counts, rows, scores)
+            self._count(counts, rows, scores)
             self._context.report(rows.n_read)
             if isinstance(scores, LikedScores):
                 columns = dict(
@@ -298,17 +305,16 @@ class _Scorer:
                 columns[LIKE_DISTANCE] = from_numpy(scores.like_distance)
                 columns[ROW] = from_numpy(rows.numbers() + self._first_row)
                 nearest.add(lookalikes.candidates(pa.table(columns)))
-        return _PartScores(None, counts, None, nearest.table())
+        return _PartScores(None, None, nearest.table()), counts
 
-
-def _count(counts: ScoreCounts, rows: PreparedRows, scores: Scores | None) -> None:
-    """Count prepared rows, and their scores if they have some."""
-    counts.n_dropped += rows.n_read - len(rows.z)
-    counts.add_prepared(rows.missing, rows.clipped, rows.unseen)
-    if rows.bad is not None:
-        counts.add_bad(rows.bad)
-    if scores is not None:
-        counts.add_scores(scores)
+    def _count(self, counts: ScoreCounts, rows: PreparedRows, scores: Scores | None) -> None:
+        """Count prepared rows, and their scores if they have some."""
+        counts.n_dropped += rows.n_read - len(rows.z)
+        counts.add_prepared(rows.missing, rows.clipped, rows.unseen)
+        if rows.bad is not None:
+            counts.add_bad(rows.bad)
+        if scores is not None:
+            self.counter.add(counts.rows, scores.segment, scores.distance, rows.bins)
 
 
 def _output_columns(

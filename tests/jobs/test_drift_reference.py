@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.fitted_outputs import fitted, kept_rows
 from support.helpers import customers, cut, job, read_parts, run, write_files
 
 import gpuseg
+from gpuseg.jobs.score import run_score
+from gpuseg.jobs.score.manifest_of_scores import ScoredTable, build_scores_manifest
+from gpuseg.manifest import ScoresManifest
 from gpuseg.monitoring import fit_counts
 from gpuseg.monitoring.reference import MISSING
+from gpuseg.monitoring.row_counts import RowCounts
 
 SEGMENTS: dict[str, dict[str, Any]] = {
     "kmeans": {"n_clusters": 3},
@@ -87,3 +92,39 @@ def test_only_large_segments_are_counted_by_themselves(
     assert (
         reference.group_counts.sum(axis=2)[:, 0].tolist() == reference.sizes[1:][largest].tolist()
     )
+
+
+@pytest.mark.parametrize("case", ["all_steps", "dbscan_of_all", "hierarchy", "drop"])
+def test_scoring_the_rows_of_the_fit_counts_the_same(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[RowCounts] = []
+
+    def build(*args: Any) -> ScoresManifest:
+        (table,) = (argument for argument in args if isinstance(argument, ScoredTable))
+        counted.append(table.counts.rows)
+        return build_scores_manifest(*args)
+
+    monkeypatch.setattr(run_score, "build_scores_manifest", build)
+    reference = gpuseg.load_model(fitted(case)).reference
+    assert reference is not None
+    table = kept_rows(case)
+    source = write_files(tmp_path / "in", cut(table, 100, 70), row_group_size=64)
+    for backend in ("numpy", "numba"):
+        options = [f"runtime.backend={backend}"]
+        gpuseg.score(fitted(case), source, tmp_path / backend, overrides=options)
+        counts = counted.pop()
+        assert counts.bins is not None
+        np.testing.assert_array_equal(counts.bins.total(), reference.counts)
+        np.testing.assert_array_equal(counts.bins.counts[:-1], reference.group_counts)
+        sums = counts.sums
+        np.testing.assert_array_equal(sums.sizes, reference.sizes)
+        np.testing.assert_array_equal(sums.far, reference.far)
+        for means, expected in (
+            (sums.distances, reference.mean_distance),
+            (sums.squares, reference.mean_square),
+        ):
+            actual = np.array(means.means(sums.sizes), float)
+            np.testing.assert_array_equal(actual, expected)
+    gpuseg.score(fitted(case), source, tmp_path / "like", like=0, top=3)
+    assert counted.pop().bins is None

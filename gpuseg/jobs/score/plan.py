@@ -53,6 +53,9 @@ _RESULT_BYTES = 64
 
 _VALUE_BYTES = 4
 
+_BIN_BYTES = 2
+"""The bin of a value, which is counted once the row has a segment."""
+
 _COLLECTED = 3
 """How many times the rows that are collected are there: before the farther ones are dropped."""
 
@@ -285,13 +288,16 @@ def _work_bytes(
     shard = max(shards, key=lambda shard: shard.rows)
     width = shard.width + model.feature_transform.n_columns
     n_rows = shard.rows_per_batch()
-    of_batches = n_rows * (_DECODED_BYTES + _VALUE_BYTES * width + _RESULT_BYTES)
+    row_bytes = _VALUE_BYTES * width
+    if model.reference is not None:
+        row_bytes += _BIN_BYTES * shard.width
+    of_batches = n_rows * (_DECODED_BYTES + row_bytes + _RESULT_BYTES)
     of_batches += n_rows * _DECODED_BYTES // 2 * len(dataset.features)
     together = 0
     if model.memory_bytes():
         largest = max(part.rows for part in shard.parts)
         rows = min(rows_together(model, threads) + largest, shard.rows)
-        together = rows * (2 * _VALUE_BYTES * width + 2 * _RESULT_BYTES)
+        together = rows * 2 * (row_bytes + _RESULT_BYTES)
     return threads * (of_batches + dataset.largest_group_bytes) + together
 
 

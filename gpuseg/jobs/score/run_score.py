@@ -44,6 +44,7 @@ from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.jobs.stages.write import refuse_parts_not_shared
 from gpuseg.manifest import FIT_MANIFEST, RowStorage, dump
 from gpuseg.models.loading import SavedOutput
+from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable_value
 from gpuseg.redaction import redacted
@@ -310,7 +311,9 @@ def _scored(
     )  # fmt: skip
     first_rows = list(accumulate((shard.rows for shard in shards), initial=0))[:-1]
     results: list[ShardScores] = run.executor.apply(score_shard, scoring, per_shard=first_rows)
-    counts, places = ScoreCounts.zeros(model), dict[str, str]()
+    reference = model.reference if lookalikes is None else None
+    counts = ScoreCounts.zeros(RowCounter(model.segment_ids, reference, run.backend))
+    places = dict[str, str]()
     for result in results:
         if result.counts.bad is not None and counts.bad is None and result.bad_place is not None:
             bad_place = described_place(run, result.bad_place)
