@@ -13,7 +13,7 @@ from gpuseg.printable import printable
 from gpuseg.reporting.flow_layout import Band, CustomerFlow, Ribbon, flow_layout
 from gpuseg.reporting.svg_element import fitting, svg_element, text_width
 
-_WIDTH, _MARGIN, _TOP = 800, 225, 24
+_WIDTH, _MARGIN, _TOP = 880, 275, 24
 """Width of the picture, the room for labels at each side, and for the heads, in pixels."""
 
 _NODE = 9

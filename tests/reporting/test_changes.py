@@ -151,7 +151,7 @@ def test_labels_of_15_by_15_fit_beside_the_bars() -> None:
         assert all(below - above >= LINE_HEIGHT for above, below in itertools.pairwise(heights))
     texts = re.findall(r"<text x=.*?</text>", str(view.figure))
     plain = [re.sub("<.*?>", "", text) for text in texts]
-    assert max(map(text_width, plain)) <= 225 - 8
+    assert max(map(text_width, plain)) <= 275 - 8
     assert view.total == sum(row.customers for row in view.rows) + view.rest
 
 

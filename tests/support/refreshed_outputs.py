@@ -97,10 +97,7 @@ def drift(n_segments: int = 4, n_features: int = 4, **changes: Any) -> dict[str,
     features = [feature_drift(f"feature_{i}", 0.04 * i) for i in range(n_features)]
     alarms = [
         {"measure": "feature_psi", "name": each["feature"], "value": each["psi"]}
-        | {
-            "threshold": 0.25,
-            "sentence": f"{each['feature']} is distributed otherwise than at the fit",
-        }
+        | {"threshold": 0.25, "sentence": f"{each['feature']} has another distribution"}
         for each in features
         if each["is_beyond"]
     ]
