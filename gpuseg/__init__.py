@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.exports.export import export as export
     from gpuseg.jobs.history import history as history
+    from gpuseg.jobs.refresh.run_refresh import refresh as refresh
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
     from gpuseg.jobs.score.run_score import ScoreResult as ScoreResult
@@ -76,6 +77,7 @@ _PUBLIC = {
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",
     "mlflow": "gpuseg",
+    "refresh": "gpuseg.jobs.refresh.run_refresh",
     "run": "gpuseg.jobs.run",
     "score": "gpuseg.jobs.score.run_score",
     "select_k": "gpuseg.estimators.select_k",

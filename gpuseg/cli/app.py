@@ -21,6 +21,7 @@ from gpuseg.cli.history import history
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
 from gpuseg.cli.models import models
+from gpuseg.cli.refresh import refresh
 from gpuseg.cli.score import score
 from gpuseg.cli.serve import serve
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
@@ -54,7 +55,7 @@ _SECONDS_TO_END = 5.0
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, features, report, export, score, audience),
-    *(history, serve, synth, info),
+    *(refresh, history, serve, synth, info),
 )
 """In the order of the help."""
 

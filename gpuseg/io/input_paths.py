@@ -118,6 +118,15 @@ def overlaps(source: Storage, target: Storage) -> bool:
     return any(_overlaps(each, target) for each in source.selected or (source,))
 
 
+def is_same_place(one: Storage, other: Storage) -> bool:
+    """Return whether two folders are the same one."""
+    return one.is_local == other.is_local and _place(one) == _place(other)
+
+
+def _place(storage: Storage) -> str:
+    return os.path.realpath(storage.root) if storage.is_local else storage.root.rstrip("/")
+
+
 def _overlaps(source: Storage, target: Storage) -> bool:
     a, b = (os.path.realpath(s.root) if s.is_local else s.root for s in (source, target))
     if f"{a}/".startswith(f"{b}/"):

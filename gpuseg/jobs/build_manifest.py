@@ -18,9 +18,12 @@ from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader
+from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.run_facts import devices_of, rounded_seconds
 from gpuseg.jobs.segment_centers import centers_in_units, deviations, scaled_centers
 from gpuseg.jobs.stages.profile import ProfileInputs, SegmentProfiles, describe_segments
+from gpuseg.lineage.changes import CHANGES
+from gpuseg.lineage.names import carried_names
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.profiling.naming import name_segments
@@ -51,6 +54,8 @@ class ManifestInputs:
         Empty until they are written.
     example_ids : ChunkedArray or None
         Ids of the examples, once they are written; None if the data has none.
+    older_names : mapping of int to str
+        The names of the older segments, if an older output is continued.
     executor : mapping
         What `Executor.describe` returns after that: it counts the shards of lost workers.
     """
@@ -69,6 +74,7 @@ class ManifestInputs:
     encoders: Sequence[Encoder] = ()
     parts: Sequence[Part] = ()
     example_ids: pa.ChunkedArray | None = None
+    older_names: Mapping[int, str] = field(default_factory=dict)
     executor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,17 +89,31 @@ def profile_segments(inputs: ManifestInputs) -> SegmentProfiles:
     They have names, sentences and intervals where their averages are those of customers.
     """
     segments, with_names = _segments(inputs), inputs.averages_are_customers
+    previous_names: dict[int, str] = {}
     if with_names:
-        names = name_segments(segments, _features(inputs))
-        segments = [
-            segment.model_copy(update=name._asdict())
-            for segment, name in zip(segments, names, strict=True)
-        ]
+        segments, previous_names = _named(inputs, segments)
     file = inputs.plan.dataset.files[0]
-    return describe_segments(
+    profiles = describe_segments(
         inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names,
         inputs.spec.comparison_threshold, [*file.schema.names, *file.constants],
     )  # fmt: skip
+    return replace(profiles, previous_names=previous_names)
+
+
+def _named(
+    inputs: ManifestInputs, segments: list[manifest.Segment]
+) -> tuple[list[manifest.Segment], dict[int, str]]:
+    """Return the segments with names, and older names of those that have another one now."""
+    features = _features(inputs)
+    names = name_segments(segments, features)
+    named = [
+        segment.model_copy(update=name._asdict())
+        for segment, name in zip(segments, names, strict=True)
+    ]
+    if not inputs.older_names:
+        return named, {}
+    carried, previous = carried_names(named, inputs.older_names, features)
+    return [s.model_copy(update={"name": carried[s.segment]}) for s in named], previous
 
 
 def build_manifest(
@@ -103,8 +123,9 @@ def build_manifest(
     started: datetime,
     seconds: Mapping[str, float],
     failures: Sequence[manifest.DescriptionFailure] = (),
+    life: SegmentLife | None = None,
 ) -> manifest.Manifest:
-    """Return the manifest."""
+    """Return the manifest; `life` is what it says of the life of the segments."""
     backend, reader, scope = inputs.plan.backend, inputs.reader, inputs.profile_inputs.scope
     return manifest.Manifest(
         gpuseg=__version__,
@@ -140,15 +161,17 @@ def build_manifest(
             manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
             for part in inputs.parts
         ),
-        sidecars=_sidecars(inputs),
-        lineage=inputs.result.model.identity.lineage,
+        sidecars=_sidecars(inputs, life),
         warnings=tuple(inputs.warnings),
+        **({} if life is None else vars(life)),
     )
 
 
-def _sidecars(inputs: ManifestInputs) -> tuple[manifest.Sidecar, ...]:
+def _sidecars(inputs: ManifestInputs, life: SegmentLife | None) -> tuple[manifest.Sidecar, ...]:
     """Return the Parquet files of the output that are not parts of it."""
     contents = {}
+    if life is not None and life.refresh is not None and life.refresh.changes:
+        contents[CHANGES] = "customers whose segment changed, who came or who left"
     if inputs.transactions is not None:  # the rows that are clustered are in the output
         contents[inputs.plan.dataset.storage.url] = "features of the customers"
     if any(name.endswith(SIDECAR_SUFFIX) for name in inputs.result.files):

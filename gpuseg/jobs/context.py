@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -212,10 +212,12 @@ def open_run(
     spec: JobSpec,
     progress: Progress | None = None,
     kind: OutputKind = OutputKind.SEGMENTS,
+    replaces: Collection[OutputKind] = (),
 ) -> Iterator[RunContext]:
     """Open the run of a job, as `open_sections` does.
 
-    `kind` is that of the output. A run for features imports nothing for segments while it waits.
+    `kind` is that of the output; those of `replaces` may be replaced, too. A run for features
+    imports nothing for segments while it waits.
 
     Raises
     ------
@@ -227,8 +229,9 @@ def open_run(
         return _importer(spec, plan.resolved) if is_segmented else do_nothing
 
     with open_sections(
-        spec, partial(plan_run, spec, kind=kind), kind, importer, WORKER_MODULES, progress
-    ) as opened:
+        spec, partial(plan_run, spec, kind=kind, replaces=replaces), kind, importer,
+        WORKER_MODULES, progress, replaces,
+    ) as opened:  # fmt: skip
         yield RunContext(**vars(opened), spec=spec)
 
 
@@ -240,6 +243,7 @@ def open_sections(
     importer: Callable[[RunPlan], Callable[[], None]],
     worker_modules: Sequence[str],
     progress: Progress | None = None,
+    replaces: Collection[OutputKind] = (),
 ) -> Iterator[OpenRun]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
@@ -255,6 +259,8 @@ def open_sections(
         Returns, from the plan, a function that imports what the run needs after reading.
     worker_modules : sequence of str
         Modules of the functions that workers call.
+    replaces : collection of OutputKind
+        Other kinds of outputs that may be replaced.
 
     Raises
     ------
@@ -269,7 +275,7 @@ def open_sections(
 
             @cache
             def stage_output(target: Storage) -> Output:
-                output = open_output(target, sections.output.overwrite, run_id, kind)
+                output = open_output(target, sections.output.overwrite, run_id, kind, replaces)
                 return stack.enter_context(output)
 
             def make_folder(resolved: ResolvedJob) -> Storage:

@@ -136,6 +136,7 @@ def plan_run(
     spec: JobSpec,
     make_folder: MakeFolder,
     kind: OutputKind = OutputKind.SEGMENTS,
+    replaces: Collection[OutputKind] = (),
 ) -> RunPlan:
     """Resolve a job and read the footers of its input; text files are converted to Parquet.
 
@@ -145,13 +146,15 @@ def plan_run(
         Makes the folder for converted files; it is called if there are some.
     kind : OutputKind
         That of the output.
+    replaces : collection of OutputKind
+        Other kinds of outputs that may be replaced.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
         Everything that can be known before the data is read.
     """
-    resolved = resolve_job(spec, kind)
+    resolved = resolve_job(spec, kind, replaces)
     scratch = cache(partial(make_folder, resolved))
     if spec.transactions is not None:
         lines, texts = plan_lines(

@@ -1,6 +1,6 @@
 """Resolve backend, cluster, input and output of a job without reading data."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gpuseg.backends.cuda import gpus
@@ -37,8 +37,15 @@ class ResolvedJob:
     id_key: Key | None
 
 
-def resolve_job(spec: RunSections, kind: OutputKind) -> ResolvedJob:
+def resolve_job(
+    spec: RunSections, kind: OutputKind, replaces: Collection[OutputKind] = ()
+) -> ResolvedJob:
     """Resolve backend, cluster, input and output, of a kind; nothing is read or written.
+
+    Parameters
+    ----------
+    replaces : collection of OutputKind
+        Other kinds of outputs that may be replaced.
 
     Raises
     ------
@@ -55,7 +62,7 @@ def resolve_job(spec: RunSections, kind: OutputKind) -> ResolvedJob:
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
-        check_free(target, spec.output.overwrite, kind)
+        check_free(target, spec.output.overwrite, kind, replaces)
     return ResolvedJob(backend, cluster, source, target, id_key)
 
 

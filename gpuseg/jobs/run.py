@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.jobs.context import open_run
+from gpuseg.jobs.context import RunContext, open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
 from gpuseg.jobs.stages.load_rows import load_rows
 from gpuseg.redaction import redacted
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.refresh.continuation import Continuation
     from gpuseg.manifest import Manifest
     from gpuseg.models.base import SegmentModel
     from gpuseg.progress import Progress
@@ -81,16 +82,32 @@ def run(
     """
     spec = load_job(job, overrides)
     with open_run(spec, progress) as ctx:
-        step, built = ctx.plan.first_step, None
-        if isinstance(step, LinesPlan):
-            from gpuseg.jobs.stages.build_features import build_features
+        return segment_job(ctx)
 
-            built = build_features(ctx, step)
-            step = plan_table(spec, ctx.plan.resolved, built.table)
-        plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
-        rows = load_rows(ctx, plan)
-        from gpuseg.jobs.segment_table import segment_table  # see `jobs.import_later`
 
-        manifest, result = segment_table(ctx, plan, rows, built)
+def segment_job(ctx: RunContext, continuation: Continuation | None = None) -> RunResult:
+    """Run an open job: build features where it has lines, read rows, segment and publish them.
+
+    Parameters
+    ----------
+    continuation : Continuation, optional
+        The older output that the segments continue.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    spec, step, built = ctx.spec, ctx.plan.first_step, None
+    if isinstance(step, LinesPlan):
+        from gpuseg.jobs.stages.build_features import build_features
+
+        built = build_features(ctx, step, None if continuation is None else continuation.borders)
+        step = plan_table(spec, ctx.plan.resolved, built.table)
+    plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
+    kept = None if continuation is None else continuation.model.pipeline.used_encoders
+    rows = load_rows(ctx, plan, kept)
+    from gpuseg.jobs.segment_table import segment_table  # see `jobs.import_later`
+
+    manifest, result = segment_table(ctx, plan, rows, built, continuation)
     models = result.alternatives or {result.model.n_clusters: result.model}
     return RunResult(spec.output.path, manifest, result.model, models)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
+from gpuseg.jobs.refresh.continue_segments import NumberedSegments, number_segments
+from gpuseg.jobs.refresh.describe_life import describe_life
 from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
 from gpuseg.jobs.stages.drift_reference import with_reference
 from gpuseg.jobs.stages.load_rows import LoadedInput
@@ -21,11 +23,16 @@ from gpuseg.manifest import Manifest, RowStorage
 from gpuseg.segmentation.base import SegmentationResult
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.refresh.continuation import Continuation
     from gpuseg.jobs.stages.build_features import BuiltFeatures
 
 
 def segment_table(
-    ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput, built: BuiltFeatures | None
+    ctx: RunContext,
+    plan: SegmentationPlan,
+    rows: LoadedInput,
+    built: BuiltFeatures | None,
+    continuation: Continuation | None = None,
 ) -> tuple[Manifest, SegmentationResult]:
     """Preprocess and segment rows, write the segments, and publish the output.
 
@@ -33,29 +40,36 @@ def segment_table(
     ----------
     built : BuiltFeatures or None
         What the features of the rows were built from, if they were.
+    continuation : Continuation, optional
+        The older output that the segments continue.
 
     Raises
     ------
     DataError, ResourceError
     """
-    prepared = preprocess(ctx, plan, rows)
+    prepared = preprocess(ctx, plan, rows, continuation)
+    older = None if continuation is None else continuation.older_segments()
+    older_names = {} if continuation is None else continuation.older.segment_names
     storage = RowStorage(mode=rows.memory.mode, reason=rows.memory.reason)
 
-    def attempt() -> tuple[ManifestInputs, SegmentProfiles]:
-        result = with_reference(ctx, prepared, segment(ctx, plan, prepared))
+    def attempt() -> tuple[ManifestInputs, SegmentProfiles, NumberedSegments]:
+        fitted = segment(ctx, plan, prepared, older)
+        numbered = number_segments(ctx, continuation, prepared, fitted)
+        result = with_reference(ctx, prepared, numbered.result)
         profile = collect_profile(ctx, prepared, result, built)
         inputs = ManifestInputs(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,
             ctx.reporter.warnings, profile, built.record if built else None,
-            summaries_of(ctx.plan.text_inputs, "input"), rows.encoders,
+            summaries_of(ctx.plan.text_inputs, "input"), rows.encoders, older_names=older_names,
         )  # fmt: skip
         rows_with_id = profile.examples.positions
         written, profiles = profile_meanwhile(
             ctx, inputs, lambda: write_assignments(ctx, plan, rows_with_id)
         )
         inputs = replace(inputs, parts=written.parts, example_ids=written.ids)
-        return replace(inputs, executor=ctx.executor.describe()), profiles
+        return replace(inputs, executor=ctx.executor.describe()), profiles, numbered
 
-    inputs, profiles = ctx.retry(attempt)
-    manifest = describe(ctx, inputs, profiles)
-    return publish(ctx, manifest, inputs, built), inputs.result
+    inputs, profiles, numbered = ctx.retry(attempt)
+    life, changes = describe_life(ctx, continuation, rows, prepared, inputs, profiles, numbered)
+    manifest = describe(ctx, inputs, profiles, life)
+    return publish(ctx, manifest, inputs, built, changes), inputs.result

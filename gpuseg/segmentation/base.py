@@ -94,6 +94,28 @@ class ProgressUnit:
 
 
 @dataclass(frozen=True)
+class OlderSegments:
+    """The segments that a fit starts from.
+
+    Attributes
+    ----------
+    model : SegmentModel
+    may_seed : bool
+        Whether a fit that does not start from them is tried, too, and taken if it is better.
+    min_improvement : float
+        By how much lower, relatively, the inertia of such a fit must be.
+    weight : float64 (k,) or None
+        If set, the rows are a batch that updates the segments once: the weight of the rows that
+        each segment already has, in the order of the model's `segment_ids`.
+    """
+
+    model: SegmentModel
+    may_seed: bool = False
+    min_improvement: float = 0.0
+    weight: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
 class FitContext:
     """Preprocessed rows, and everything else that a fit may use.
 
@@ -116,6 +138,8 @@ class FitContext:
         The progress display of the fit.
     log, warn : callable
         Take a line of text; warnings are also in the manifest.
+    older : OlderSegments or None
+        The segments that the fit starts from, if it starts from some.
     """
 
     executor: Executor
@@ -128,6 +152,7 @@ class FitContext:
     stage: Stage
     log: Callable[[str], None]
     warn: Callable[[str], None]
+    older: OlderSegments | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +181,10 @@ class SegmentationResult:
         None if the algorithm has no confidence.
     files : sequence of str
         Files of the model that workers have written.
+    start : str
+        Why the fit started from older segments, or did not; empty where there were none.
+    is_warm : bool
+        Whether it started from them.
     """
 
     segments: Sequence[int]
@@ -168,6 +197,8 @@ class SegmentationResult:
     selected_n_clusters: bool = False
     runner_up: RunnerUp | None = None
     files: Sequence[str] = ()
+    start: str = ""
+    is_warm: bool = False
 
 
 class SegmentationAlgorithm(ABC, Generic[S]):
@@ -208,6 +239,10 @@ class SegmentationAlgorithm(ABC, Generic[S]):
     def personal_kinds(self, spec: S) -> Sequence[str]:
         """Return the kinds of personal data that may be features (see `io.privacy.pii`)."""
         return ()
+
+    def why_not_warm(self, spec: S, model: SegmentModel) -> str:
+        """Return why a fit cannot start from the segments of a model; empty if it can."""
+        return f"{self.title} has no centers to start from"
 
     def unit_rows(self, spec: S) -> bool:
         """Return whether preprocessing scales each row to length one."""

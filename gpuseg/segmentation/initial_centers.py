@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpuseg.errors import ConfigError, GpusegError, literal
 
@@ -193,10 +194,18 @@ def _check_names(names: Sequence[str], features: Sequence[str], owner: str) -> N
 
 
 def _is_same(a: FeaturePipeline, b: FeaturePipeline) -> bool:
-    """Whether two pipelines transform rows in the same way, bit for bit."""
-    arrays, others = a.tensors(), b.tensors()
+    """Whether two pipelines transform features in the same way, bit for bit."""
+    arrays, others = _arrays(a), _arrays(b)
     return (
-        a.to_json() == b.to_json()
+        a.features == b.features
+        and a.feature_transform.unit == b.feature_transform.unit
         and arrays.keys() == others.keys()
         and all(array.tobytes() == others[name].tobytes() for name, array in arrays.items())
     )
+
+
+def _arrays(pipeline: FeaturePipeline) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a transform, with those that the encoders have."""
+    transform = pipeline.feature_transform
+    origin = np.zeros(len(transform.shift)) if transform.origin is None else transform.origin
+    return {**pipeline.tensors(), "transform": transform.transform, "origin": origin}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, WrapValidator, model_validator
 
 from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
@@ -15,6 +17,7 @@ from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
+    OlderSegments,
     SegmentationAlgorithm,
     SegmentationResult,
     SegmentSpec,
@@ -25,6 +28,7 @@ from gpuseg.validation import broken_rule
 if TYPE_CHECKING:
     from gpuseg.algorithms.kmeans.fit import KMeansFit
     from gpuseg.model_selection.select_k import KSelection
+    from gpuseg.models.base import SegmentModel
 
 _COUNTS_RULE = (
     f"must be a whole number from 1 to {MAX_CLUSTERS:,}, 'auto', the [first, last] of a range, or "
@@ -138,6 +142,15 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
             rows, width = centers.ordered(columns.features), len(columns.features)
         spec.models(rows)[0].check_init(width)
 
+    def why_not_warm(self, spec: KMeansSpec, model: SegmentModel) -> str:
+        """Refuse another number of clusters than the model has, if the job names one."""
+        if isinstance(spec.n_clusters, int) and spec.n_clusters != model.n_clusters:
+            return (
+                f"the job asks for {count(spec.n_clusters, 'segment')}, and the older output has "
+                f"{model.n_clusters:,}"
+            )
+        return ""
+
     def unit_rows(self, spec: KMeansSpec) -> bool:
         return spec.metric == "cosine"
 
@@ -155,6 +168,9 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         from gpuseg.model_selection.select_k import fit_and_select
         from gpuseg.models.kmeans import KMeansModel
 
+        if context.older is not None:
+            update = _refit if context.older.weight is None else _append
+            return update(spec, context, context.older)
         models, backend = _models(spec, context), context.backend
         callback, selection = iteration_callback(context.stage), None
         if spec.n_clusters == "auto":
@@ -184,6 +200,127 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
             selected_n_clusters=selection is not None,
             runner_up=model.runner_up(),
         )
+
+
+def _refit(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> SegmentationResult:
+    """Iterate from older centers on; also from new ones if that may be better.
+
+    The number of clusters stays.
+    """
+    from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+    from gpuseg.models.kmeans import KMeansModel
+    from gpuseg.sharding import row_passes as passes
+
+    executor, backend = context.executor, context.backend
+    warm_start = _older_centers(context, older)
+    params = _models(spec.model_copy(update={"n_clusters": len(warm_start)}), context)[0]
+
+    def fitted(starts: list[list[NDArray[np.float64]]] | None) -> KMeansFit:
+        return sweep_kmeans(
+            executor, [params], backend, iteration_callback(context.stage), context.bounds_bytes,
+            context.statistics, starts=starts,
+        )[0]  # fmt: skip
+
+    fit, reason, is_warm = fitted([[warm_start]]), "from the older centers on", True
+    if older.may_seed:
+        fresh = fitted(None)
+        is_warm, reason = _choose_start(fit, fresh, params, warm_start, context, older)
+        if is_warm:
+            grids = context.statistics.inertia_grid(fit.centers.values)
+            executor.apply(passes.assign, backend, [(fit.centers, grids)], [0])
+        else:
+            fit = fresh
+    _check_fits([fit], spec, context.warn)
+    result = KMeansModel(context.pipeline, fit.centers)
+    return SegmentationResult(
+        range(len(fit.sizes)),
+        fit.sizes,
+        fit.centers.values,
+        result,
+        _facts(fit, spec, None),
+        runner_up=result.runner_up(),
+        start=reason,
+        is_warm=is_warm,
+    )
+
+
+def _older_centers(context: FitContext, older: OlderSegments) -> NDArray[np.float64]:
+    """Return the older centers as rows that are clustered, float64 (k, d)."""
+    from gpuseg.models.kmeans import KMeansModel
+
+    model = older.model
+    if not isinstance(model, KMeansModel):
+        raise TypeError(f"a model of {model.name} has no centers to start from")
+    centers = InitialCenters(model.cluster_centers_.tolist(), model.features, model)
+    return np.array(centers.prepared(context.pipeline))
+
+
+def _append(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> SegmentationResult:
+    """Update older centers once by the rows, which are new ones alone.
+
+    Each center becomes the mean of its older rows and of the new ones that are nearest to it
+    (MacQueen, 1967; Sculley, "Web-scale k-means clustering", WWW 2010).
+    """
+    from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
+    from gpuseg.backends.types import Centers
+    from gpuseg.models.kmeans import KMeansModel
+
+    start, weight = _older_centers(context, older), older.weight
+    assert weight is not None  # as the caller has checked
+    params = spec.model_copy(update={"n_clusters": len(start), "init": "k-means++"}).models()[0]
+    before = WeightedCenters(Centers(start, context.statistics.shift), weight)
+    fit = partial_fit_kmeans(context.executor, params, context.backend, before)
+    model = KMeansModel(context.pipeline, fit.centers)
+    return SegmentationResult(
+        range(len(start)),
+        fit.sizes,
+        fit.centers.values,
+        model,
+        {
+            "algorithm": spec.algorithm,
+            "metric": spec.metric,
+            "n_clusters": len(start),
+            "n_iter": 1,
+            "converged": False,
+            "inertia": fit.inertia,
+            "weight": fit.weight,
+        },
+        runner_up=model.runner_up(),
+        start="the rows have updated the older centers once",
+        is_warm=True,
+    )
+
+
+def _choose_start(
+    warm: KMeansFit,
+    fresh: KMeansFit,
+    params: KMeansParams,
+    warm_start: NDArray[np.float64],
+    context: FitContext,
+    older: OlderSegments,
+) -> tuple[bool, str]:
+    """Return whether the older centers are the better start, and why.
+
+    A fresh fit is taken if its inertia is lower by at least the required share, and if two halves
+    of the rows agree on its segments as well as on those from the older centers.
+    """
+    from gpuseg.model_selection.select_k import measure_stability
+
+    gain = 1 - fresh.inertia / warm.inertia if warm.inertia else 0.0
+    if gain < older.min_improvement:
+        lower = f"{gain:.1%} lower" if gain > 0 else "not lower"
+        return True, (
+            f"the inertia of a fresh fit is {lower}, and must be {older.min_improvement:.1%} lower"
+        )
+    from_older = params.model_copy(update={"init": warm_start.tolist(), "n_init": "auto"})
+    of_warm, of_fresh = (
+        measure_stability(context.executor, context.backend, [one], context.statistics)[0]
+        for one in (from_older, params)
+    )
+    numbers = f"its stability is {of_fresh:.2f}, that from the older centers {of_warm:.2f}"
+    if of_fresh < of_warm:
+        return True, f"the inertia of a fresh fit is {gain:.1%} lower, but {numbers}"
+    return False, f"the inertia of a fresh fit is {gain:.1%} lower, and {numbers}"
 
 
 def _models(spec: KMeansSpec, context: FitContext) -> list[KMeansParams]:

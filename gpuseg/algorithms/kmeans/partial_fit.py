@@ -1,6 +1,7 @@
 """k-means on a stream: each center is the mean of all rows that were ever assigned to it."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from gpuseg.algorithms.kmeans.fit import initial_centers
 from gpuseg.algorithms.kmeans.lloyd import iterate_once, normalize
 from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.backends.types import Centers
+from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import row_passes as passes
 
@@ -33,11 +35,14 @@ class PartialFitResult:
         Weight of the rows that each center is the mean of.
     inertia : float
         Inertia of the batch by the new centers; its labels are stored in the shards.
+    sizes : int64 (k,)
+        Rows of the batch by the new centers.
     """
 
     centers: Centers
     weight: NDArray[np.float64]
     inertia: float
+    sizes: NDArray[np.int64]
 
 
 def partial_fit_kmeans(
@@ -81,5 +86,5 @@ def partial_fit_kmeans(
         updated = normalize(updated, centers)
     model = (updated, statistics.inertia_grid(updated.values))
     assignments = [sums for (sums,) in executor.apply(passes.assign, backend, [model], [0])]
-    inertia = sum(sums.inertia for sums in assignments)
-    return PartialFitResult(updated, weight + batch_weight, inertia)
+    assigned = reduce(AssignmentSums.merge, assignments)
+    return PartialFitResult(updated, weight + batch_weight, assigned.inertia, assigned.sizes)

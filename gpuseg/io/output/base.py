@@ -5,7 +5,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,16 @@ class Output(ABC):
             self._stop_watching()
 
 
-def check_free(storage: Storage, overwrite: bool, kind: OutputKind = OutputKind.SEGMENTS) -> bool:
+def check_free(
+    storage: Storage,
+    overwrite: bool,
+    kind: OutputKind = OutputKind.SEGMENTS,
+    replaces: Collection[OutputKind] = (),
+) -> bool:
     """Return whether an existing output must be replaced; nothing is written.
 
-    `kind` is that of the output to write; one of another kind is never replaced.
+    `kind` is that of the output to write. One of another kind is replaced only if it is among
+    `replaces`.
 
     Raises
     ------
@@ -126,7 +132,7 @@ def check_free(storage: Storage, overwrite: bool, kind: OutputKind = OutputKind.
     if not names:
         return False
     manifest = _manifest_of(storage)
-    if (existing := output_kind(manifest)) not in (None, kind):
+    if (existing := output_kind(manifest)) not in (None, kind, *replaces):
         raise ConfigError(
             "output.other_kind",
             f"has {existing}, which would be replaced by {kind}",

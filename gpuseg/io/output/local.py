@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,11 +20,18 @@ class LocalOutput(Output):
     the same target.
     """
 
-    def __init__(self, storage: Storage, overwrite: bool, run_id: str, kind: OutputKind) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        overwrite: bool,
+        run_id: str,
+        kind: OutputKind,
+        replaces: Collection[OutputKind],
+    ) -> None:
         self._target = Path(os.path.realpath(storage.root))
         self._storage = Storage(storage.url, storage.fs, str(self._target))
-        self._kind = kind
-        self._replaces = check_free(self._storage, overwrite, kind)
+        self._kinds = kind, replaces
+        self._replaces = check_free(self._storage, overwrite, *self._kinds)
         self._is_discarded = False
         prefix = f".{self._target.name}.staging-"
         with ExitStack() as on_error:  # for any reason, also an interrupt
@@ -57,7 +64,7 @@ class LocalOutput(Output):
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(self._folder))
         if self._replaces:
             # It may have changed since the start.
-            check_free(self._storage, overwrite=True, kind=self._kind)
+            check_free(self._storage, True, *self._kinds)
             exchange(str(self._folder), str(self._target))
         else:
             self._folder.rename(self._target)  # fails if the target is a folder that is not empty

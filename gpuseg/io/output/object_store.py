@@ -1,7 +1,7 @@
 """The output on an object store: copied into place, with the manifest and `_SUCCESS` last."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from gpuseg.io.output.base import (
@@ -19,7 +19,7 @@ from gpuseg.output_kind import OutputKind
 
 _REPLACED = re.compile(
     r"/(part-[^/]*|segment-[^/]*\.csv|_model/core-[^/]*|_models/.*|_features/.*"
-    r"|_fit_manifest\.json)$"
+    r"|_changes/.*|_plots/.*|_model/drift\.safetensors|_(fit_manifest|examples)\.json)$"
 )
 """Files of an older run that this run does not overwrite under the same name."""
 
@@ -27,8 +27,15 @@ _REPLACED = re.compile(
 class ObjectOutput(Output):
     """A prefix of an object store."""
 
-    def __init__(self, storage: Storage, overwrite: bool, run_id: str, kind: OutputKind) -> None:
-        check_free(storage, overwrite, kind)
+    def __init__(
+        self,
+        storage: Storage,
+        overwrite: bool,
+        run_id: str,
+        kind: OutputKind,
+        replaces: Collection[OutputKind],
+    ) -> None:
+        check_free(storage, overwrite, kind, replaces)
         self._storage = storage
         folder = f"{storage.root}/{STAGING}/{run_id}"
         self.staging = Staging(storage, folder, run_id)

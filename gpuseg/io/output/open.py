@@ -7,6 +7,8 @@ manifest and ``_SUCCESS``, and finally deletes the parts of the older output. Du
 sets of parts exist, without ``_SUCCESS``; the manifest names the parts that are valid.
 """
 
+from collections.abc import Collection
+
 from gpuseg.io.output.base import OUTPUT_PATH, Output
 from gpuseg.io.output.local import LocalOutput
 from gpuseg.io.output.object_store import ObjectOutput
@@ -15,7 +17,11 @@ from gpuseg.output_kind import OutputKind
 
 
 def open_output(
-    storage: Storage, overwrite: bool, run_id: str, kind: OutputKind = OutputKind.SEGMENTS
+    storage: Storage,
+    overwrite: bool,
+    run_id: str,
+    kind: OutputKind = OutputKind.SEGMENTS,
+    replaces: Collection[OutputKind] = (),
 ) -> Output:
     """Check that an output may be written to `storage`, and stage it.
 
@@ -23,10 +29,10 @@ def open_output(
     ------
     ConfigError
         If `storage` is not empty, unless `overwrite` is set and it is an output of gpuseg
-        of that kind.
+        of that kind, or of one among `replaces`.
     ResourceError
         If `storage` is not writable or cannot exchange directories.
     """
     output = LocalOutput if storage.is_local else ObjectOutput
     with wrap_store_errors(OUTPUT_PATH, storage.url):
-        return output(storage, overwrite, run_id, kind)
+        return output(storage, overwrite, run_id, kind, replaces)

@@ -27,6 +27,7 @@ from gpuseg.redaction import redacted
 from gpuseg.scoring.counts import ScoreCounts
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.refresh.continuation import SegmentLife
     from gpuseg.jobs.stages.build_features import BuiltFeatures
 
 
@@ -60,8 +61,17 @@ def build_scores_manifest(
     saved: SavedOutput,
     scored: ScoredTable,
     built: BuiltFeatures | None,
+    life: SegmentLife,
 ) -> manifest.ScoresManifest:
-    """Return the manifest; `built` are the features that were built from lines."""
+    """Return the manifest.
+
+    Parameters
+    ----------
+    built : BuiltFeatures or None
+        The features that were built from lines, if some were.
+    life : SegmentLife
+        What it says of the life of the segments.
+    """
     executor, backend, counts = run.executor.describe(), run.plan.resolved.backend, scored.counts
     segments, others = _segments(saved, counts)
     dataset = step.dataset
@@ -115,6 +125,7 @@ def build_scores_manifest(
         sidecars=_sidecars(saved.model, built),
         lineage=saved.model.identity.lineage,
         warnings=tuple(run.reporter.warnings),
+        **vars(life),
     )
 
 

@@ -1,6 +1,6 @@
 """Plan a scoring run from the footers of its table: columns, memory and threads."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -8,6 +8,7 @@ from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.features.times import TIME_FORMAT_NOT_NEEDED
 from gpuseg.features.transaction_files import MissingLineColumn
 from gpuseg.io.input_files import input_files
+from gpuseg.io.input_paths import is_same_place
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.model_columns import open_model_columns
 from gpuseg.io.parquet.shard_plan import PART_ROWS, ShardPlan
@@ -88,6 +89,7 @@ def plan_score(
     model_storage: Storage,
     fit: Manifest | None,
     make_folder: MakeFolder,
+    replaces: Collection[OutputKind] = (),
 ) -> RunPlan:
     """Resolve a scoring run and read the footers of its table; text files become Parquet.
 
@@ -99,14 +101,17 @@ def plan_score(
         Of the run that fitted the model, if it is known.
     make_folder : callable
         Makes the folder for converted files; it is called if there are some.
+    replaces : collection of OutputKind
+        Other kinds of outputs that may be replaced; with some, that of the model, too.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
         Everything that can be known before the data is read.
     """
-    resolved = resolve_job(spec, OutputKind.SCORES)
-    refuse_overlap(model_storage, resolved.target, "model_path")
+    resolved = resolve_job(spec, OutputKind.SCORES, replaces)
+    if not (replaces and is_same_place(model_storage, resolved.target)):
+        refuse_overlap(model_storage, resolved.target, "model_path")
     section = "input" if spec.transactions is None else "transactions"
     options = _text_options(
         resolved.source, spec.source.text_options, text_options_of(fit), f"{section}_path",

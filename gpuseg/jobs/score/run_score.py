@@ -20,6 +20,8 @@ from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
 from gpuseg.jobs.plan import LinesPlan, RunPlan, TablePlan
+from gpuseg.jobs.refresh.continuation import SegmentLife
+from gpuseg.jobs.refresh.continue_scored import continue_scored
 from gpuseg.jobs.score.manifest_of_scores import (
     ScoredTable,
     build_scores_manifest,
@@ -54,6 +56,7 @@ from gpuseg.scoring.lookalikes import Lookalikes, liked_segment
 from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.refresh.continuation import Continuation
     from gpuseg.jobs.stages.build_features import BuiltFeatures
     from gpuseg.manifest import ScoresManifest
     from gpuseg.models.base import SegmentModel
@@ -184,12 +187,43 @@ def score(
     with parameter_names(job_names(spec)):
         check_sections(spec, saved.model, saved.manifest)
         lookalikes = _lookalikes(spec, saved)
-    make_plan = partial(plan_score, spec, saved.model, saved.storage, saved.manifest)
+    return score_sections(spec, files, lookalikes, progress)
+
+
+def score_sections(
+    spec: ScoreSpec,
+    files: ModelFiles,
+    lookalikes: Lookalikes | None = None,
+    progress: Progress | None = None,
+    continuation: Continuation | None = None,
+) -> ScoreResult:
+    """Score a table, and publish the output.
+
+    Parameters
+    ----------
+    spec : ScoreSpec
+    files : ModelFiles
+        The model, and the versions of its files.
+    lookalikes : Lookalikes, optional
+        Which rows are looked for; otherwise the output has all rows.
+    continuation : Continuation, optional
+        The older output that these segments continue.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    NotGoodEnough
+        If the continuation refuses a model from which the rows have drifted.
+    """
+    saved = files.saved
+    replaces = () if continuation is None else continuation.replaces
+    make_plan = partial(
+        plan_score, spec, saved.model, saved.storage, saved.manifest, replaces=replaces
+    )
     with open_sections(
-        spec, make_plan, OutputKind.SCORES, _importer, _WORKER_MODULES,
-        progress,
-    ) as run:  # fmt: skip
-        record = _score_table(run, spec, files, lookalikes)
+        spec, make_plan, OutputKind.SCORES, _importer, _WORKER_MODULES, progress, replaces
+    ) as run:
+        record = _score_table(run, spec, files, lookalikes, continuation)
     return ScoreResult(spec.output.path, record, saved.model)
 
 
@@ -216,7 +250,11 @@ def _import_later(backend: str | None) -> None:
 
 
 def _score_table(
-    run: OpenRun, spec: ScoreSpec, model_files: ModelFiles, lookalikes: Lookalikes | None
+    run: OpenRun,
+    spec: ScoreSpec,
+    model_files: ModelFiles,
+    lookalikes: Lookalikes | None,
+    continuation: Continuation | None,
 ) -> ScoresManifest:
     """Score the rows of the table, and publish the output."""
     saved = model_files.saved
@@ -246,14 +284,18 @@ def _score_table(
 
     scored = run.retry(attempt)
     _warn_of_rows(run, step, scored)
+    life, changes = SegmentLife(saved.model.identity.lineage), list[str]()
+    drift = None
+    if continuation is not None:
+        life, changes = continue_scored(run, continuation, step.dataset.id, scored.parts, drift)
     with run.reporter.stage("publish"):
-        record = build_scores_manifest(run, spec, step, saved, scored, built)
+        record = build_scores_manifest(run, spec, step, saved, scored, built, life)
         page, record = _report(run, record)
         files = {f"_model/{name}": content for name, content in model_files.contents()}
         files["_report.html"] = page.encode()
         if saved.manifest is not None:
             files[FIT_MANIFEST] = dump(saved.manifest)
-        names = [part.name for part in scored.parts]
+        names = [*(part.name for part in scored.parts), *changes]
         stage_and_publish(
             run, files, record, [*names, *([] if built is None else built.part_names)]
         )

@@ -60,14 +60,21 @@ class BuiltFeatures:
         return [name for name, *_ in self.features.parts]
 
 
-def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
+def build_features(
+    ctx: RunContext, lines: LinesPlan, borders: Borders | None = None
+) -> BuiltFeatures:
     """Build the features in a folder of the output.
+
+    Parameters
+    ----------
+    borders : mapping, optional
+        The borders of RFM scores, if they were found before.
 
     Raises
     ------
     DataError, ResourceError
     """
-    features = _build(ctx, lines, FOLDER, ctx.spec.builds_rfm)
+    features = _build(ctx, lines, FOLDER, ctx.spec.builds_rfm, borders)
     storage = Storage(FOLDER, ctx.plan.resolved.target.fs, ctx.output.staging.path(FOLDER))
     carried = RFM_TEXTS if ctx.spec.builds_rfm else ()
     table = InputTable(

@@ -11,6 +11,7 @@ from gpuseg.jobs.build_manifest import (
     profile_segments,
 )
 from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.stages.build_features import BuiltFeatures
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.jobs.stages.profile import (
@@ -73,11 +74,13 @@ def profile_meanwhile(
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-def describe(ctx: RunContext, inputs: ManifestInputs, profiles: SegmentProfiles) -> Manifest:
+def describe(
+    ctx: RunContext, inputs: ManifestInputs, profiles: SegmentProfiles, life: SegmentLife
+) -> Manifest:
     """Return the manifest."""
     if inputs.result.selected_n_clusters and (warning := missing_rule_warning(profiles)):
         ctx.reporter.warn(warning)
     reporter = ctx.reporter
     return build_manifest(
-        inputs, profiles, ctx.run_id, ctx.started, reporter.seconds, reporter.failures
+        inputs, profiles, ctx.run_id, ctx.started, reporter.seconds, reporter.failures, life
     )

@@ -1,5 +1,6 @@
 """Load the rows: each worker decodes its row groups into a float32 shard."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gpuseg.formatting import count, count_with
@@ -14,9 +15,11 @@ from gpuseg.jobs.id_warnings import warning_of_no_id, warning_of_personal_ids
 from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
+from gpuseg.monitoring.category_drift import UnseenValues
 from gpuseg.preprocessing.encoding.encoder import Encoder, with_origins
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
+from gpuseg.printable import printable_value
 from gpuseg.runtime.executor import Executor
 
 
@@ -36,6 +39,8 @@ class LoadedInput:
         Who decoded the rows.
     memory : MemoryPlan
         How the workers hold the rows.
+    unseen : mapping of str to UnseenValues
+        By column, the categories that were not in the data of kept encoders.
     """
 
     encoders: tuple[Encoder, ...]
@@ -43,10 +48,18 @@ class LoadedInput:
     shards: list[ShardPlan]
     reader: Reader
     memory: MemoryPlan
+    unseen: Mapping[str, UnseenValues]
 
 
-def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
+def load_rows(
+    ctx: RunContext, plan: SegmentationPlan, kept_encoders: Sequence[Encoder] | None = None
+) -> LoadedInput:
     """Read the rows of the table into shards, one for each worker.
+
+    Parameters
+    ----------
+    kept_encoders : sequence of Encoder, optional
+        The encoders of the columns, if they were fitted before.
 
     Raises
     ------
@@ -74,7 +87,12 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
             "of numbers are used for clustering only where input.features names them"
         )
     unit_rows = spec.algorithm.unit_rows(spec.segment)
-    encoders = _with_origins(ctx, dataset, _fit_encoders(ctx, dataset))
+    unseen: dict[str, UnseenValues] = {}
+    if kept_encoders is None:
+        encoders = _with_origins(ctx, dataset, _fit_encoders(ctx, dataset))
+    else:
+        encoders = tuple(kept_encoders)
+        unseen = _unseen(ctx, dataset, encoders)
     preprocessing = spec.prepare.plan(encoders, unit_rows)
     n_workers = len(ctx.executor.workers())
     drop_missing = spec.prepare.missing == "drop" and spec.prepare.duplicates == "keep"
@@ -96,7 +114,7 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
         reporter.log(f"rows are decoded from Parquet in every pass: {memory.reason}")
     if ctx.backend == "cuda":
         reporter.log(f"rows were read by {reader.name}: {reader.reason}")
-    return LoadedInput(encoders, preprocessing, shards, reader, memory)
+    return LoadedInput(encoders, preprocessing, shards, reader, memory, unseen)
 
 
 def _memory_used(executor: Executor, memory: MemoryPlan) -> MemoryPlan:
@@ -120,6 +138,30 @@ def _with_origins(
             f"'{name}' is measured from {origin:g}: its values lie far from zero and close together"
         )
     return tuple(with_origins(encoders, origins))
+
+
+def _unseen(
+    ctx: RunContext, dataset: Dataset, encoders: Sequence[Encoder]
+) -> dict[str, UnseenValues]:
+    """Return the categories that kept encoders do not know, and warn of them."""
+    columns = [e for e in encoders if e.value_type and not e.other]
+    if not columns:
+        return {}
+    with ctx.reporter.stage("count"):
+        counts = count_columns(ctx.executor, dataset, [e.column for e in columns], [])
+    unseen = {}
+    for encoder in columns:
+        values = counts[encoder.column].values
+        new = {value: n for value, n in values.items() if value not in set(encoder.categories)}
+        if new:
+            n_rows, example = sum(new.values()), min(new, key=lambda value: (-new[value], value))
+            unseen[encoder.column] = UnseenValues(n_rows, example)
+            ctx.reporter.warn(
+                f"column '{encoder.column}': {count_with(n_rows, 'row', 'has', 'have')} a category "
+                f"that was not in the data of the fit, most often {printable_value(example)}; it "
+                "is treated as unknown"
+            )
+    return unseen
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:

@@ -75,11 +75,14 @@ class SegmentProfiles:
     segments : tuple of Segment
     audit : mapping of str to Audit
         By audited column.
+    previous_names : dict of int to str
+        Older names of segments that have another one now, if an older output is continued.
     """
 
     profile: ProfileSummary | None
     segments: tuple[Segment, ...]
     audit: dict[str, Audit] = field(default_factory=dict)
+    previous_names: dict[int, str] = field(default_factory=dict)
 
 
 def collect_profile_inputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpuseg.io.output.base import as_json
@@ -19,9 +20,18 @@ if TYPE_CHECKING:
 
 
 def publish(
-    ctx: RunContext, manifest: Manifest, inputs: ManifestInputs, built: BuiltFeatures | None
+    ctx: RunContext,
+    manifest: Manifest,
+    inputs: ManifestInputs,
+    built: BuiltFeatures | None,
+    changes: Sequence[str] = (),
 ) -> Manifest:
     """Stage models, examples, drawings, report and manifest, and publish them with the parts.
+
+    Parameters
+    ----------
+    changes : sequence of str
+        Names of the files of customers that moved, which are staged.
 
     Returns
     -------
@@ -58,7 +68,7 @@ def publish(
             }
         )
         written = [*(built.part_names if built else []), *(part.name for part in inputs.parts)]
-        written += [f"_model/{name}" for name in result.files]
+        written += [*changes, *(f"_model/{name}" for name in result.files)]
         stage_and_publish(ctx, files, manifest, written)
     return manifest
 

@@ -6,12 +6,15 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.model_selection.confidence import keep_confidence
-from gpuseg.segmentation.base import FitContext, SegmentationResult
+from gpuseg.segmentation.base import FitContext, OlderSegments, SegmentationResult
 from gpuseg.segmentation.facts import checked_facts
 
 
 def segment(
-    ctx: RunContext, plan: SegmentationPlan, prepared: PreprocessedRows
+    ctx: RunContext,
+    plan: SegmentationPlan,
+    prepared: PreprocessedRows,
+    older: OlderSegments | None = None,
 ) -> SegmentationResult:
     """Fit the algorithm to all rows, and store the confidence if the output has it.
 
@@ -40,6 +43,7 @@ def segment(
             stage=stage,
             log=reporter.log,
             warn=reporter.warn,
+            older=older,
         )
         result = checked_facts(algorithm, algorithm.fit(spec.segment, context))
     if spec.output.confidence:

@@ -1,0 +1,1 @@
+"""Refresh an output: a job that continues the segments of an older one."""

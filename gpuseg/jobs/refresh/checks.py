@@ -1,0 +1,123 @@
+"""Whether a job can continue an older output: the same algorithm, features and preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpuseg.errors import ConfigError, literal
+from gpuseg.jobs.job import JobSpec
+from gpuseg.jobs.refresh.older_output import OlderOutput
+from gpuseg.jobs.score.sections import section_of_fit
+from gpuseg.models.base import SegmentModel
+
+_NOT_COMPARED = ("duplicates",)
+"""Keys of `[prepare]` that say nothing of the features."""
+
+
+def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
+    """Refuse a job that cannot continue an output.
+
+    Raises
+    ------
+    ConfigError
+    """
+    model = older.model
+    if spec.segment.algorithm != model.name:
+        raise ConfigError(
+            "refresh.other_algorithm",
+            f"the older output has segments of {model.name}",
+            value=spec.segment.algorithm,
+            rule="a refresh has the algorithm of the older output",
+            hint=f"set algorithm = {model.name!r}, or start again with gpuseg run",
+            parameter="segment_algorithm",
+        )
+    _check_preparation(spec, older)
+    _check_source(spec, older)
+    _check_duplicates(spec, mode)
+    if mode in ("warm", "append") and (reason := spec.algorithm.why_not_warm(spec.segment, model)):
+        raise ConfigError(
+            "refresh.no_warm_start",
+            reason,
+            value=mode,
+            rule="the older centers cannot be taken up",
+            hint="use `mode` = 'fresh', or 'auto'",
+            parameter="refresh_mode",
+        )
+
+
+def _check_preparation(spec: JobSpec, older: OlderOutput) -> None:
+    """Refuse another preparation than that of the older output: its segments would mean others."""
+    before = section_of_fit(older.fit, "prepare")
+    now: Mapping[str, Any] = spec.prepare.model_dump(mode="json")
+    for key, value in now.items():
+        if key not in _NOT_COMPARED and key in before and before[key] != value:
+            raise ConfigError(
+                "refresh.other_preparation",
+                f"the older output was prepared with {literal(f'{key} = {before[key]!r}')}",
+                value=value,
+                rule="a refresh prepares the features as the older output did",
+                hint="use the same [prepare], or start again with gpuseg run",
+                parameter=f"prepare_{key}",
+            )
+    unit = spec.algorithm.unit_rows(spec.segment)
+    if unit != older.model.feature_transform.unit:
+        raise ConfigError(
+            "refresh.other_metric",
+            "the older output has another metric",
+            rule="a refresh measures distances as the older output did",
+            hint="use the same `metric`, or start again with gpuseg run",
+            parameter="metric",
+        )
+
+
+def _check_source(spec: JobSpec, older: OlderOutput) -> None:
+    """Refuse other features than those of the older output, and ids in another form."""
+    had_lines, has_lines = older.fit.transactions is not None, spec.transactions is not None
+    if had_lines != has_lines:
+        before, now = ("[transactions]", "[input]") if had_lines else ("[input]", "[transactions]")
+        raise ConfigError(
+            "refresh.other_source",
+            f"the job has {now}, but the older output was made from {before}",
+            rule="a refresh reads the same kind of data",
+            hint=f"use {before}, or start again with gpuseg run",
+        )
+    given = spec.source.features
+    if given is not None:
+        check_features(given, older.model)
+
+
+def check_features(columns: list[str], model: SegmentModel) -> None:
+    """Refuse columns that are not those of the model.
+
+    Columns that the fit has dropped, such as near-constant ones, may be named.
+
+    Raises
+    ------
+    ConfigError
+    """
+    known = {encoder.column for encoder in model.pipeline.encoders}
+    needed = set(model.pipeline.columns)
+    if not needed <= set(columns) or not set(columns) <= known:
+        raise ConfigError(
+            "refresh.other_features",
+            "the older output has other features",
+            value=columns,
+            rule=f"must be {literal(', '.join(model.pipeline.columns))}",
+            hint="leave `features` out to take those of the older output, or start again with "
+            "gpuseg run",
+            parameter="features",
+        )
+
+
+def _check_duplicates(spec: JobSpec, mode: str) -> None:
+    """Refuse to score rows whose ids must be compared first: a scoring run reads rows once."""
+    if mode == "score" and spec.prepare.duplicates != "keep":
+        raise ConfigError(
+            "refresh.duplicates_not_dropped",
+            "rows are scored as they are read",
+            value=spec.prepare.duplicates,
+            rule="must be 'keep' if the older model scores the rows",
+            hint="use `mode` = 'warm' or 'fresh', or leave `duplicates` out",
+            parameter="prepare_duplicates",
+        )

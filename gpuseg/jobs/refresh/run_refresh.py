@@ -1,0 +1,139 @@
+"""Refresh an output: run a job again, so that segments that survive keep their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpuseg.errors import parameter_names
+from gpuseg.jobs.context import open_run
+from gpuseg.jobs.job import JobSpec, job_names
+from gpuseg.jobs.job_file import load_job
+from gpuseg.jobs.refresh.checks import check_refresh
+from gpuseg.jobs.refresh.continuation import Continuation, NotGoodEnough
+from gpuseg.jobs.refresh.older_output import OlderOutput, load_older_output
+from gpuseg.jobs.refresh.scored_sections import scored_sections
+from gpuseg.jobs.run import RunResult, segment_job
+from gpuseg.jobs.score.run_score import ScoreResult, score_sections
+from gpuseg.lineage.migration import refuse_other_hashes
+from gpuseg.refresh_record import Mode
+
+if TYPE_CHECKING:
+    from gpuseg.progress import Progress
+
+Requested = Literal["auto"] | Mode
+
+
+def refresh(
+    job: str | Path | Mapping[str, Any],
+    older: str | Path,
+    *,
+    mode: Requested | None = None,
+    append: bool = False,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> RunResult | ScoreResult:
+    """Run a job again on newer data; segments that survive keep their numbers and names.
+
+    The output has the segments of the newer rows, and in its manifest what became of the older
+    segments (events, overlap of the definitions), how customers moved (migration), and how far the
+    rows have drifted. ``_changes`` has each customer whose segment changed, who came or who left.
+
+    Parameters
+    ----------
+    job : path of a TOML file, or a mapping of the same shape
+        Reads newer rows with the features, the preparation and the algorithm of the older output.
+        Its section `[refresh]` says how.
+    older : str or Path
+        The output folder of a run, a score or a refresh: a local path or an fsspec URL, which has
+        the storage options of the new output.
+    mode : {"auto", "score", "warm", "fresh"}, optional
+        By default `refresh.mode` of the job. "score" keeps the older model and assigns the rows.
+        "warm" iterates from the older centers on. "fresh" fits from new seeds. "auto" takes "score"
+        while no measure of drift is beyond its threshold; otherwise it fits both ways, and takes
+        the fresh fit if its inertia is lower by at least `refresh.min_improvement` and two halves
+        of the rows agree on its segments as well.
+    append : bool, default False
+        Whether the rows are new rows alone, which update the older centers: approximate, since each
+        older row keeps the segment that it had. k-means only.
+    overrides : such as ``["refresh.mode=warm"]``
+    progress : display of the progress; none by default
+
+    Returns
+    -------
+    RunResult or ScoreResult
+        `ScoreResult` if the older model was kept.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        When the job, the older output, the data or the machine is at fault. Then nothing is
+        published, and older outputs are unchanged.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> gpuseg.refresh("job.toml", "out/2026-Q1")  # doctest: +SKIP
+    """
+    given = [] if mode is None else [f"refresh.mode={mode}"]
+    spec = load_job(job, [*overrides, *given])
+    with parameter_names({**job_names(spec), "older": "from"}):
+        output = load_older_output(str(older), spec.output.storage_options)
+        continuation = _continuation(spec, output, append)
+        spec = _with_older_features(spec, output)
+    if continuation.mode in ("score", "auto"):
+        try:
+            return score_sections(
+                scored_sections(spec, str(older), output), output.files, None, progress,
+                continuation,
+            )  # fmt: skip
+        except NotGoodEnough as drifted:
+            continuation = continuation.refit(drifted.reason)
+    with open_run(spec, progress, replaces=continuation.replaces) as ctx:
+        return segment_job(ctx, continuation)
+
+
+def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuation:
+    """Return how the job continues the output.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot.
+    """
+    refuse_other_hashes(output.manifest.job, spec.redacted())
+    settings = spec.refresh
+    requested: Literal["append"] | Requested = "append" if append else settings.mode
+    check_refresh(spec, output, requested)
+    mode: Literal["refit"] | Literal["append"] | Requested = requested
+    reason = "as requested"
+    if requested == "auto" and output.model.reference is None:
+        mode = "refit"
+        reason = "the older model does not have what drift is measured against"
+    continuation = Continuation(
+        output,
+        requested,
+        mode,
+        reason,
+        settings.preparation == "keep",
+        settings.thresholds,
+        settings.min_improvement,
+        settings.decay,
+        spec.algorithm.why_not_warm(spec.segment, output.model),
+    )
+    return continuation.refit(reason) if mode == "refit" else continuation
+
+
+def _with_older_features(spec: JobSpec, output: OlderOutput) -> JobSpec:
+    """Return the job with the columns of the older output as its features.
+
+    Columns that the older fit has dropped are not read.
+    """
+    columns = list(output.model.pipeline.columns)
+    section = "input" if spec.transactions is None else "transactions"
+    source = spec.source.model_copy(update={"features": columns})
+    encodings = spec.prepare.categorical
+    categorical = {name: encodings[name] for name in columns if name in encodings}
+    prepare = spec.prepare.model_copy(update={"categorical": categorical})
+    return spec.model_copy(update={section: source, "prepare": prepare})
