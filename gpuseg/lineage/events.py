@@ -157,7 +157,7 @@ class _Flows:
             inside / group_sums(now, inside),
             survivors,
             frozenset(_deserted(table, matching, context)) - survivors,
-            frozenset(_newcomers(table)) - survivors,
+            frozenset(_newcomers(table)),
         )
 
     def merges(self, thresholds: MatchThresholds) -> dict[int, list[int]]:
@@ -175,9 +175,15 @@ class _Flows:
         got &= self.share_of_new >= thresholds.match
         groups = defaultdict(list)
         for old, new in self._pairs(got):
-            if new not in self.newcomers and (new not in self.survivors or old == new):
+            if old not in self.deserted and (new not in self.survivors or old == new):
                 groups[old].append(new)
-        return {old: news for old, news in groups.items() if len(news) > 1}
+        pieces = {old: self._without_newcomers(news) for old, news in groups.items()}
+        return {old: news for old, news in pieces.items() if len(news) > 1}
+
+    def _without_newcomers(self, pieces: list[int]) -> list[int]:
+        """Return the pieces that are near, or all if none is: then the segment itself moved apart."""
+        near = [new for new in pieces if new not in self.newcomers]
+        return near or pieces
 
     def _pairs(self, chosen: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
         """Return old and new segments of some cells, the largest share of the old one first."""
