@@ -30,7 +30,7 @@ from measure import save
 from numpy.typing import NDArray
 
 import gpuseg
-from gpuseg.lineage.events import EventContext, segment_events
+from gpuseg.lineage.events import segment_events
 from gpuseg.lineage.matching import match_segments
 from gpuseg.lineage.overlap import OverlapTable
 from gpuseg.refresh_record import MatchThresholds
@@ -230,9 +230,11 @@ def refreshed(pair: Pair, n_rows: int) -> Outcome:
     far = distances(x_new, old.cluster_centers_, before) > far_distance[before]
     table = OverlapTable.of(before, new.labels_, far)
     thresholds = MatchThresholds()
-    matching = match_segments(table, old_ids, len(new.cluster_centers_), thresholds)
     sizes = dict(enumerate(np.bincount(old.labels_).tolist()))
-    events = segment_events(table, matching, thresholds, EventContext(old_sizes=sizes))
+    matching = match_segments(
+        table, old_ids, len(new.cluster_centers_), thresholds, old_sizes=sizes
+    )
+    events = segment_events(matching, thresholds)
     names_old = names_of(old.cluster_centers_, pair.old)
     names_new = dict(
         zip(matching.ids.tolist(), names_of(new.cluster_centers_, pair.new), strict=True)

@@ -35,7 +35,6 @@ def first_lineage(ids: NDArray[np.integer], run_id: str, column: str) -> Lineage
 def continue_lineage(
     lineage: Lineage | None,
     matching: Matching,
-    table: OverlapTable,
     run_id: str,
     column: str,
     *,
@@ -50,8 +49,6 @@ def continue_lineage(
         wrote it.
     matching : Matching
         Old and new segments.
-    table : OverlapTable
-        With positions in `now`.
     run_id : str
         The refresh.
     column : str
@@ -67,7 +64,7 @@ def continue_lineage(
     for number, ancestry in known.items():
         if ancestry.retired is None and number not in alive:
             known[number] = ancestry.model_copy(update={"retired": run_id})
-    parents = _parents(table.renumbered(matching.ids))
+    parents = _parents(matching.table.renumbered(matching.ids))
     for number in matching.ids[~matching.survived].tolist():
         known[number] = Ancestry(segment=number, born=run_id, parents=parents.get(number, ()))
     return Lineage(

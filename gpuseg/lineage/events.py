@@ -49,20 +49,16 @@ _MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
-class EventContext:
-    """What is known about the segments beside the overlap.
+class SegmentNames:
+    """Names of the segments by number, for the sentences; segments without one are left out.
 
     Attributes
     ----------
-    old_sizes : mapping of int to int
-        Rows of the old segments at their fit, by number; empty where that is not known.
-    old_names, new_names : mapping of int to str
-        Names by number, for the sentences.
+    old, new : mapping of int to str
     """
 
-    old_sizes: Mapping[int, int] = field(default_factory=dict)
-    old_names: Mapping[int, str] = field(default_factory=dict)
-    new_names: Mapping[int, str] = field(default_factory=dict)
+    old: Mapping[int, str] = field(default_factory=dict)
+    new: Mapping[int, str] = field(default_factory=dict)
 
 
 def definition(
@@ -70,7 +66,7 @@ def definition(
     table: OverlapTable,
     matching: Matching,
     thresholds: MatchThresholds,
-    context: EventContext | None = None,
+    names: SegmentNames | None = None,
 ) -> Definition:
     """Return how the definition of the segments of one level moved.
 
@@ -84,8 +80,7 @@ def definition(
         Of the same table.
     thresholds : MatchThresholds
         Those that matching had.
-    context : EventContext, optional
-        Sizes at the fit, and names.
+    names : SegmentNames, optional
     """
     numbered = table.renumbered(matching.ids)
     return Definition(
@@ -93,40 +88,31 @@ def definition(
         overlap=numbered.cells(),
         changed=int(numbered.rows[numbered.before != numbered.now].sum()),
         matched_by_centers=matching.matched_by_centers,
-        events=segment_events(table, matching, thresholds, context),
+        events=segment_events(matching, thresholds, names),
     )
 
 
 def segment_events(
-    table: OverlapTable,
     matching: Matching,
     thresholds: MatchThresholds,
-    context: EventContext | None = None,
+    names: SegmentNames | None = None,
 ) -> tuple[SegmentEvent, ...]:
     """Return what became of the segments, in the order of their numbers; see `definition`."""
-    context = context or EventContext()
-    numbered = table.renumbered(matching.ids)
-    flows = _Flows.of(numbered, matching, context)
-    words = _Sentences(numbered, flows, matching, context)
+    names = names or SegmentNames()
+    numbered = matching.table.renumbered(matching.ids)
+    flows = _Flows.of(numbered, matching)
+    words = _Sentences(numbered, flows, matching, names)
     merges = flows.merges(thresholds)
     splits = flows.splits(thresholds)
-    old_done = {old for olds in merges.values() for old in olds} | set(splits)
-    new_done = {new for news in splits.values() for new in news} | set(merges)
-    survivors = matching.ids[matching.survived].tolist()
+    parted = {old for olds in merges.values() for old in olds} | set(splits)
+    made = {new for news in splits.values() for new in news} | set(merges)
+    olds, news = matching.old_ids.tolist(), matching.ids.tolist()
     events = [
-        *(words.merged(olds, new) for new, olds in merges.items()),
-        *(words.split(old, news) for old, news in splits.items()),
-        *(words.survived(each) for each in survivors if each not in old_done | new_done),
-        *(
-            words.disappeared(old)
-            for old in matching.old_ids.tolist()
-            if old not in old_done and old not in survivors
-        ),
-        *(
-            words.emerged(new)
-            for new in matching.ids.tolist()
-            if new not in new_done and new not in survivors
-        ),
+        *(words.merged(merged, new) for new, merged in merges.items()),
+        *(words.split(old, pieces) for old, pieces in splits.items()),
+        *(words.survived(each) for each in flows.survivors - parted - made),
+        *(words.disappeared(old) for old in set(olds) - parted - flows.survivors),
+        *(words.emerged(new) for new in set(news) - made - flows.survivors),
     ]
     return tuple(sorted(events, key=lambda event: ((event.before or event.now)[0], event.kind)))
 
@@ -146,7 +132,7 @@ class _Flows:
     """New segments most of whose rows were noise, or far."""
 
     @classmethod
-    def of(cls, table: OverlapTable, matching: Matching, context: EventContext) -> "_Flows":
+    def of(cls, table: OverlapTable, matching: Matching) -> "_Flows":
         counts = (table.before != NOISE) & (table.now != NOISE) & (table.inside > 0)
         before, now, inside = table.before[counts], table.now[counts], table.inside[counts]
         survivors = frozenset(matching.ids[matching.survived].tolist())
@@ -156,18 +142,21 @@ class _Flows:
             inside / group_sums(before, inside),
             inside / group_sums(now, inside),
             survivors,
-            frozenset(_deserted(table, matching, context)) - survivors,
+            frozenset(_deserted(table, matching)) - survivors,
             frozenset(_newcomers(table)),
         )
 
     def merges(self, thresholds: MatchThresholds) -> dict[int, list[int]]:
         """Return the old segments that merged, by new one."""
         gave = self.share_of_old >= thresholds.match
-        groups = defaultdict(list)
+        into: dict[int, int] = {}
         for old, new in self._pairs(gave):
             if old not in self.deserted and (old not in self.survivors or old == new):
-                groups[new].append(old)
-        return {new: sorted(olds) for new, olds in groups.items() if len(olds) > 1}
+                into.setdefault(old, new)  # the one that got most
+        groups = defaultdict(list)
+        for old, new in sorted(into.items()):
+            groups[new].append(old)
+        return {new: olds for new, olds in groups.items() if len(olds) > 1}
 
     def splits(self, thresholds: MatchThresholds) -> dict[int, list[int]]:
         """Return the pieces, the largest first, by old segment that split."""
@@ -177,13 +166,13 @@ class _Flows:
         for old, new in self._pairs(got):
             if old not in self.deserted and (new not in self.survivors or old == new):
                 groups[old].append(new)
-        pieces = {old: self._without_newcomers(news) for old, news in groups.items()}
+        pieces = {old: self._without_newcomers(old, news) for old, news in groups.items()}
         return {old: news for old, news in pieces.items() if len(news) > 1}
 
-    def _without_newcomers(self, pieces: list[int]) -> list[int]:
-        """Return the pieces that are near, or all if none is: then the segment itself moved apart."""
+    def _without_newcomers(self, old: int, pieces: list[int]) -> list[int]:
+        """Return the near pieces; all if no piece is near, or even the survivor is not."""
         near = [new for new in pieces if new not in self.newcomers]
-        return near or pieces
+        return near if near and (old in near or old not in pieces) else pieces
 
     def _pairs(self, chosen: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
         """Return old and new segments of some cells, the largest share of the old one first."""
@@ -192,9 +181,9 @@ class _Flows:
         return zip(self.before[order].tolist(), self.now[order].tolist(), strict=True)
 
 
-def _deserted(table: OverlapTable, matching: Matching, context: EventContext) -> list[int]:
+def _deserted(table: OverlapTable, matching: Matching) -> list[int]:
     """Return the old segments that have far fewer inside rows than one would expect."""
-    sizes = context.old_sizes
+    sizes = matching.old_sizes
     left = _by_segment(table.before, table.inside)
     n_old, n_now = sum(sizes.values()), table.n_rows
     mean = n_now / max(len(matching.old_ids), 1)
@@ -230,7 +219,7 @@ class _Sentences:
     """Writes events in words."""
 
     def __init__(
-        self, table: OverlapTable, flows: _Flows, matching: Matching, context: EventContext
+        self, table: OverlapTable, flows: _Flows, matching: Matching, names: SegmentNames
     ) -> None:
         self._cells = {(cell.before, cell.now): cell for cell in table.cells()}
         self._rows_now = _by_segment(table.now, table.rows)
@@ -239,7 +228,7 @@ class _Sentences:
         self._left = _by_segment(table.before, table.inside)
         self._flows = flows
         self._matching = matching
-        self._context = context
+        self._names = names
         shares = zip(
             flows.before.tolist(),
             flows.now.tolist(),
@@ -267,8 +256,8 @@ class _Sentences:
 
     def survived(self, segment: int) -> SegmentEvent:
         subject = f"Segment {self._old(segment)} survived"
-        name = self._context.new_names.get(segment)
-        if name is not None and name != self._context.old_names.get(segment):
+        name = self._names.new.get(segment)
+        if name is not None and name != self._names.old.get(segment):
             subject += f' as "{name}"'
         if self._matching.matched_by_centers:
             sentence = f"{subject}: its center is the nearest; no customers could be compared."
@@ -319,10 +308,10 @@ class _Sentences:
         return sum(cell.rows for cell in cells if cell is not None)
 
     def _old(self, segment: int) -> str:
-        return _named(segment, self._context.old_names)
+        return _named(segment, self._names.old)
 
     def _new(self, segment: int) -> str:
-        return _named(segment, self._context.new_names)
+        return _named(segment, self._names.new)
 
     @staticmethod
     def _largest(shares: Mapping[int, float]) -> list[tuple[int, float]]:

@@ -9,7 +9,8 @@ do not count:
 - *far* rows. The old model puts the customers of a brand-new segment into the old segment that is
   nearest to them, so that the table alone cannot tell a segment that split from a new one beside
   it. A row beyond the distance that about 1 in 1,000 rows of the old segment exceeded at its fit is
-  no customer of that segment.
+  no customer of that segment. Where the sizes of the old segments at their fit are known, they tell
+  newcomers apart that come nearer (`lineage.newcomers`).
 
 What is left are the rows *inside* of an old segment. An old and a new segment may be the same if
 
@@ -29,12 +30,13 @@ Where no row at all is inside of an old segment and of a new one, centers decide
 `_match_by_centers`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.lineage.newcomers import with_newcomers_far
 from gpuseg.lineage.overlap import OverlapTable
 from gpuseg.record import NOISE
 from gpuseg.refresh_record import MatchThresholds
@@ -58,6 +60,10 @@ class Matching:
         Which of them are old ones.
     next_segment : int
         The number of the next new segment.
+    old_sizes : mapping of int to int
+        Rows of the old segments at their fit; empty where that is not known.
+    table : OverlapTable
+        What was matched, with positions in `now`: rows of newcomers are far.
     matched_by_centers : bool
         Whether no row could be compared, so that centers were.
     """
@@ -66,6 +72,8 @@ class Matching:
     ids: NDArray[np.int32]
     survived: NDArray[np.bool_]
     next_segment: int
+    old_sizes: Mapping[int, int]
+    table: OverlapTable
     matched_by_centers: bool = False
 
 
@@ -77,6 +85,7 @@ def match_segments(
     old_centers: NDArray[np.float64] | None = None,
     new_centers: NDArray[np.float64] | None = None,
     *,
+    old_sizes: Mapping[int, int] | None = None,
     next_segment: int | None = None,
 ) -> Matching:
     """Give the segments of a new fit their numbers.
@@ -93,12 +102,15 @@ def match_segments(
         When segments are the same.
     old_centers, new_centers : float64 (k, d), optional
         In the scaled units of the old model; None where segments have no centers.
+    old_sizes : mapping of int to int, optional
+        Rows of all old segments at their fit, by number, with those of noise if there was any.
     next_segment : int, optional
         The number of the next new segment, from the lineage of the old model. By default it is
         above all of `old_ids`, which is right for a model that no refresh has numbered.
     """
     first_free = max((*old_ids.tolist(), -1)) + 1
     counter = first_free if next_segment is None else max(next_segment, first_free)
+    table = with_newcomers_far(table, old_sizes or {})
     counts = table.before != NOISE
     counts &= table.now != NOISE
     counts &= table.inside > 0
@@ -119,6 +131,8 @@ def match_segments(
         ids.astype(np.int32),
         survived,
         counter + n_new - len(pairs),
+        old_sizes or {},
+        table,
         by_centers,
     )
 
@@ -146,7 +160,8 @@ def _match_by_rows(
 def group_sums(group: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the sum of `rows` over all cells of the same group, for each cell."""
     _, at = np.unique(group, return_inverse=True)
-    sums: NDArray[np.float64] = np.bincount(at, weights=rows.astype(np.float64)).astype(np.float64)
+    sums = np.zeros(int(at.max(initial=-1)) + 1)
+    np.add.at(sums, at, rows)
     return sums[at]
 
 
