@@ -7,23 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from support.fitted_outputs import fitted, job_labels, job_of, kept_rows
-from support.helpers import manifest_of, read_parts
+from support.helpers import customers, job, manifest_of, read_parts, write_files
 from support.numbered_outputs import CASES, as_numbered, identity_of, numbered, run_numbered
 
 import gpuseg
 from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import assign_rows
+from gpuseg.audience.members import SegmentedOutput
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.types import Centers
 from gpuseg.io.storage import Storage
+from gpuseg.jobs.regenerate_report import regenerate_report
 from gpuseg.manifest import NOISE, read_manifest
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.identity import SegmentIdentity
 from gpuseg.models.kmeans import KMeansModel
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.reporting.terminal_table import segment_table
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.segmentation.base import SegmentationResult
 from gpuseg.segmentation.renumber import renumber
@@ -134,3 +138,33 @@ def test_what_drift_is_measured_against_is_numbered_with_the_model(name: str) ->
         expected, actual = (getattr(m.reference, field.name) for m in (model, again))
         np.testing.assert_array_equal(actual, expected, err_msg=field.name)
     assert again.to_files() == model.to_files()
+
+
+def test_of_many_segments_the_same_are_described(tmp_path: Path) -> None:
+    table = customers(1200, blobs=9).append_column("group", pa.array(["a", "b", "c"] * 400))
+    content = job(
+        write_files(tmp_path / "in", [table]), tmp_path / "out", segment={"n_clusters": 130}
+    )
+    content["audit"] = {"columns": ["group"]}
+    before = gpuseg.run(content).record
+    now = run_numbered(content | {"output": {"path": str(tmp_path / "now")}}).record
+    first = gpuseg.load_model(tmp_path / "out")
+    number_of = dict(
+        enumerate(as_numbered(np.arange(130, dtype=np.int32), "segment", first).tolist())
+    )
+    assert before.other_segments is not None
+    of_equal_size = {s.size for s in before.segments} & {before.other_segments.largest}
+    assert now.other_segments == before.other_segments
+    sizes = {number_of[s.segment]: s.size for s in before.segments if s.size not in of_equal_size}
+    assert sizes == {s.segment: s.size for s in now.segments if s.size not in of_equal_size}
+    plane, plane_before = (record.profile.map for record in (now, before) if record.profile)
+    assert plane is not None and plane_before is not None
+    assert sum(cell.customers for cell in plane.cells) == 1200
+    assert {cell.segment for cell in plane.cells} <= {s.segment for s in now.segments} | {-2}
+    for number, counts in before.audit["group"].segments.items():
+        other = now.audit["group"].segments.get(str(number_of[int(number)]))
+        assert other is None or None in other.counts or other.counts == counts.counts
+    regenerate_report(str(tmp_path / "now"))
+    segment_table(now)
+    output = SegmentedOutput.open(str(tmp_path / "now"), "output")
+    assert output.numbers("segment") == set(number_of.values())
