@@ -8,14 +8,15 @@ from html.parser import HTMLParser
 from rich.console import Console
 from rich.table import Table
 
-VOID = {"meta", "link", "br", "wbr", "rect", "line", "circle", "path", "polyline"}
+VOID = {"meta", "link", "br", "wbr"}
 """Tags without an end tag."""
 
 TAGS = VOID | {
     "html", "head", "title", "style", "body", "a", "header", "main", "footer", "nav", "section",
     "h1", "h2", "h3", "p", "code", "pre", "ul", "li", "dl", "dt", "dd", "table", "caption", "thead",
     "tbody", "tr", "th", "td", "span", "i", "b", "strong", "small", "details", "summary", "div",
-    "svg", "text", "tspan",
+    "svg", "text", "tspan", "desc", "h4", "figure", "figcaption",
+    "rect", "line", "circle", "path", "polyline",
 }  # fmt: skip
 """Tags that a report has."""
 
