@@ -121,7 +121,7 @@ class Migration(Record):
     left: Count
     """Customers that the new output does not have."""
     repeated: Count = 0
-    """Rows left out because several rows of one output have their id."""
+    """Rows left out of both outputs: several rows of one have their id, or they have none."""
 
 
 class HistoryEntry(Record):

@@ -56,22 +56,23 @@ class LabeledParts:
             If a part is missing, or is not the one that the manifest names.
         """
         if not parts:
-            raise damaged(f"the manifest of {storage.shown_url} names no parts")
+            raise damaged(storage, f"the manifest of {storage.shown_url} names no parts")
         paths = tuple(f"{storage.root}/{part.name}" for part in parts)
         try:
             versions = tuple(storage.version(path) for path in paths)
         except DataError as error:
-            raise damaged(error.problem, error.reason) from None
+            raise damaged(storage, error.problem, error.reason) from None
         for part, version in zip(parts, versions, strict=True):
             if version.size != part.bytes:
                 raise damaged(
-                    f"{part.name} has {version.size:,} bytes, and {part.bytes:,} by the manifest"
+                    storage,
+                    f"{part.name} has {version.size:,} bytes, and {part.bytes:,} by the manifest",
                 )
         first = cls(storage, paths, None, column, versions)
         with first.open(paths[0]) as file:
             names = file.schema_arrow.names
         if column not in names:
-            raise damaged(f"{parts[0].name} has no column {column!r}")
+            raise damaged(storage, f"{parts[0].name} has no column {column!r}")
         return cls(storage, paths, None if names[0] == SEGMENT else names[0], column, versions)
 
     @classmethod
@@ -129,9 +130,10 @@ class LabeledParts:
             ) from None  # fmt: skip
 
 
-def damaged(problem: str, reason: str = "") -> DataError:
+def damaged(storage: Storage, problem: str, reason: str = "") -> DataError:
     """Return the error of parts that are not as a run has written them."""
     return DataError(
-        "migration.damaged_output", problem, rule="the parts must be as gpuseg has written them",
+        "migration.damaged_output", problem, value=storage.shown_url,
+        rule="the parts must be as gpuseg has written them",
         hint="run the job of the older output again, or name another one", reason=reason,
     )  # fmt: skip

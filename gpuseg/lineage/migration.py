@@ -1,10 +1,11 @@
 """How customers moved between two outputs: their segments there, joined by id."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, set_key
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import Staging
 from gpuseg.lineage.changes import FROM, TO, write_changes
@@ -107,7 +108,8 @@ def join_segments(
     join = SegmentJoin(
         before, now, keys_of_types(before.id_type, now.id_type, size), context, memory_limit
     )
-    parts = write_changes(staging, str(newer.id), join.changes())
+    with closing(join.changes()) as changes:
+        parts = write_changes(staging, str(newer.id), changes)
     older.refuse_changes()
     migration = _migration(newer.column, join.cells)
     older_rows = sum(cell.customers for cell in migration.cells if cell.before is not None)
@@ -186,7 +188,7 @@ def refuse_other_hashes(older_job: Mapping[str, Any], newer_job: Mapping[str, An
         f"the ids of the {'older' if older else 'new'} output are hashed, and those of the other "
         "are not, so that no customer could be compared",
         parameter="id_hash_key_env",
-        hint=f"hash them with the key of the older output ({older})" if older
+        hint=f"{set_key('id_hash_key_env', older)}, with the key of the older output" if older
         else "leave out `id_hash_key_env`, or refresh from an output with hashed ids",
     )  # fmt: skip
 

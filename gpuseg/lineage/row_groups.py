@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
+from gpuseg.errors import DataError
 from gpuseg.lineage.id_blocks import IdBlock, IdBlocks, LabeledRows
 from gpuseg.lineage.id_keys import IdKeys
 from gpuseg.lineage.labeled_parts import LabeledParts, damaged
@@ -74,12 +75,16 @@ def read_footers(parts: LabeledParts) -> LabeledGroups:
             name = parts.storage.relative(path)
             for column in (parts.id, parts.column):
                 if schema.names.count(column) != 1:
-                    raise damaged(f"{name} does not have one column {column!r}")
+                    raise damaged(parts.storage, f"{name} does not have one column {column!r}")
             if schema.field(parts.column).type != pa.int32():
-                raise damaged(f"{name} has other values than segments in {parts.column!r}")
+                raise damaged(
+                    parts.storage, f"{name} has other values than segments in {parts.column!r}"
+                )
             id_type = id_type or schema.field(parts.id).type
             if schema.field(parts.id).type != id_type:
-                raise damaged(f"{name} has ids of another type than the parts before it")
+                raise damaged(
+                    parts.storage, f"{name} has ids of another type than the parts before it"
+                )
             groups += _groups(metadata, number, str(parts.id))
     return LabeledGroups(parts, id_type, tuple(groups))
 
@@ -123,8 +128,8 @@ class RowGroups(IdBlocks):
         for file, of_file in groupby(blocks, key=lambda block: block.file):
             for block, (read, _) in self.read_groups(file, list(of_file)):
                 if not self._keys.are_within(read.keys, block.low, block.high):
-                    path = self._parts.storage.relative(self._parts.paths[file])
-                    raise damaged(f"{path} has ids beyond the least and the greatest of its footer")
+                    problem = "has ids beyond the least and the greatest one of its footer"
+                    raise self._damaged(self._parts.paths[file], problem)
                 rows.append(read)
         return rows
 
@@ -145,15 +150,19 @@ class RowGroups(IdBlocks):
     def _rows(self, table: pa.Table, path: str) -> tuple[LabeledRows, int]:
         ids, segments = (_one_array(table[name]) for name in (self._parts.id, self._parts.column))
         if segments.null_count:
-            raise damaged(f"{self._parts.storage.relative(path)} has rows without a segment")
+            raise self._damaged(path, "has rows without a segment")
         labels = to_numpy(segments)
         if len(labels) and labels.min() < NOISE:
-            raise damaged(f"{self._parts.storage.relative(path)} has a segment below {NOISE}")
+            raise self._damaged(path, f"has a segment below {NOISE}")
         missing = pc.is_null(ids, nan_is_null=pa.types.is_floating(ids.type))
         n_missing = missing.true_count if ids.null_count or pa.types.is_floating(ids.type) else 0
         if n_missing:
             ids, labels = ids.filter(pc.invert(missing)), labels[~to_numpy(missing)]
         return LabeledRows(self._keys.from_arrow(ids), labels), n_missing
+
+    def _damaged(self, path: str, problem: str) -> DataError:
+        storage = self._parts.storage
+        return damaged(storage, f"{storage.relative(path)} {problem}")
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -9,7 +9,7 @@ The result does not depend on the order of the rows, on their parts, or on the n
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any
 
@@ -73,7 +73,7 @@ class SegmentJoin:
         self.cells: Cells = Counter()
         self.missing = {"older": 0, "newer": 0}
 
-    def changes(self) -> Iterator[pa.Table]:
+    def changes(self) -> Generator[pa.Table, None, None]:
         """Yield the changes in the order of the ids; then the counts are complete."""
         with ExitStack() as stack:
             older, newer = (self._blocks(which, stack) for which in ("older", "newer"))

@@ -111,15 +111,16 @@ def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None
     assert models() == ["_model/model.json"]
 
 
-def test_core_rows_of_an_older_model_are_removed(source: Path, memory: Any) -> None:
-    older = ["core-00000.parquet", "core-00007.sidecar"]
+def test_files_of_an_older_model_and_refresh_are_removed(source: Path, memory: Any) -> None:
+    older = ["_model/core-00000.parquet", "_model/core-00007.sidecar"]
+    older += ["_changes/part-00000-1.parquet"]
     for name in older:
-        memory.pipe_file(f"/gpuseg-test/out/_model/{name}", b"older")
+        memory.pipe_file(f"/gpuseg-test/out/{name}", b"older")
     memory.pipe_file(
         "/gpuseg-test/out/_manifest.json", b'{"gpuseg": "0.1.0", "run_id": "1", "parts": []}'
     )
     run(source, "memory://gpuseg-test/out", output=REPLACE)
-    assert not any("core-" in name for name in names(memory, "/gpuseg-test/out"))
+    assert not set(older) & set(names(memory, "/gpuseg-test/out"))
 
 
 def test_staged_parts_are_no_parquet_files_to_readers(
