@@ -14,7 +14,7 @@ from gpuseg.jobs.refresh.continuation import Continuation
 from gpuseg.jobs.refresh.levels import first_lineages, levels_of
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.lineage.ancestry import continue_lineage, first_lineage
-from gpuseg.lineage.events import EventContext, definition
+from gpuseg.lineage.events import SegmentNames, definition
 from gpuseg.lineage.matching import Matching, match_segments
 from gpuseg.lineage.overlap import OverlapTable, count_overlap
 from gpuseg.models.base import SegmentModel
@@ -69,9 +69,7 @@ class NumberedSegments:
         names : mapping of int to str
             Of the new segments.
         """
-        older = continuation.older
-        sizes = {segment.segment: segment.size for segment in older.fit.segments}
-        of_segments = EventContext(sizes, older.segment_names, names)
+        of_segments = SegmentNames(continuation.older.segment_names, names)
         return [
             definition(
                 level.column, level.table, level.matching, continuation.thresholds,
@@ -154,30 +152,31 @@ def _matched(
     before = next((each for each in older.lineage if each.column == column), None)
     old_ids = older.model.identity.of(column, n_old)
     if continuation.mode == "append":  # the centers are the older ones, in their order
-        return MatchedLevel(column, table, same_segments(old_ids, before))
+        return MatchedLevel(column, table, same_segments(table, old_ids, before))
     matching = match_segments(
         table,
         old_ids,
         levels_of(model)[column],
         continuation.thresholds,
         *_centers(older.model, model, column),
+        old_sizes=older.sizes() if column == SEGMENT else None,
         next_segment=None if before is None else before.next_segment,
     )
     return MatchedLevel(column, table, matching)
 
 
-def same_segments(ids: NDArray[np.int32], lineage: Lineage | None) -> Matching:
+def same_segments(table: OverlapTable, ids: NDArray[np.int32], lineage: Lineage | None) -> Matching:
     """Return that all segments are the older ones."""
     first_free = int(ids.max(initial=-1)) + 1
     counter = first_free if lineage is None else lineage.next_segment
-    return Matching(ids, ids, np.ones(len(ids), bool), counter)
+    return Matching(ids, ids, np.ones(len(ids), bool), counter, {}, table)
 
 
 def _lineage(ctx: RunContext, continuation: Continuation, level: MatchedLevel) -> Lineage:
     older = continuation.older
     before = next((each for each in older.lineage if each.column == level.column), None)
     return continue_lineage(
-        before, level.matching, level.table, ctx.run_id, level.column, old_run_id=older.fit.run_id
+        before, level.matching, ctx.run_id, level.column, old_run_id=older.fit.run_id
     )
 
 
