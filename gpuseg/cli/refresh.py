@@ -6,7 +6,14 @@ import typer
 
 from gpuseg.cli.jobs import Job, Set
 from gpuseg.cli.options import AsJson, Overwrite
-from gpuseg.cli.show import print_json, print_table, print_text, show_published, shown_progress
+from gpuseg.cli.show import (
+    print_changes,
+    print_json,
+    print_table,
+    print_text,
+    show_published,
+    shown_progress,
+)
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
 from gpuseg.redaction import redacted
@@ -46,6 +53,7 @@ def refresh(
             print_json(result.manifest)
             return
         print_table(_table(result.record))
+        print_changes(result.record)
         print_text(f"segments   {path}")
         print_text(f"changes    {path.rstrip('/')}/_changes")
         print_text(f"report     {path.rstrip('/')}/_report.html")
