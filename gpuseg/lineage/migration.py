@@ -5,6 +5,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from gpuseg.errors import ConfigError, set_key
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import Staging
@@ -165,6 +167,23 @@ def why_not_joined(older: LabeledParts, newer: LabeledParts) -> str | None:
     if newer.id in (FROM, TO):
         return f"the ids are in a column {newer.id!r}, which is a column of the changes"
     return None
+
+
+def refuse_other_ids(older: LabeledParts, written: pa.DataType) -> None:
+    """Refuse ids that cannot be compared with those of an older output, before any work.
+
+    Parameters
+    ----------
+    older : LabeledParts
+    written : DataType
+        The type that the ids of the new output will have. That of hashed ids is text.
+
+    Raises
+    ------
+    DataError
+    """
+    if older.id is not None:
+        keys_of_types(older.id_type(), written)
 
 
 def refuse_other_hashes(older_job: Mapping[str, Any], newer_job: Mapping[str, Any]) -> None:

@@ -17,7 +17,12 @@ from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.lineage.labeled_parts import LabeledParts
-from gpuseg.lineage.migration import JoinedOutputs, join_segments, refuse_other_hashes
+from gpuseg.lineage.migration import (
+    JoinedOutputs,
+    join_segments,
+    refuse_other_hashes,
+    refuse_other_ids,
+)
 from gpuseg.manifest import PartSummary
 from gpuseg.refresh_record import MigrationCell
 from gpuseg.runtime.executor import TaskContext
@@ -74,6 +79,7 @@ def test_unchanged_customers_make_an_empty_file(joins: Joins) -> None:
     assert joined.warning is None
 
 
+@pytest.mark.slow
 def test_files_are_cut_by_the_number_of_changes(joins: Joins) -> None:
     rows = 1_048_576 + 10
     older = joins.output(pa.array(np.arange(rows)), np.zeros(rows), group=131_072)
@@ -106,6 +112,11 @@ def test_numbers_and_text_are_not_compared(joins: Joins) -> None:
         "id: the ids are int64 in the older output and string in the new one, so that no customer "
         "could be compared; write the ids of the input as int64"
     )
+    with pytest.raises(DataError) as caught:
+        refuse_other_ids(older, pa.string())
+    assert caught.value.code == "migration.id_types"
+    refuse_other_ids(older, pa.int32())
+    refuse_other_ids(joins.output(None, [0]), pa.string())
 
 
 def test_unsigned_ids_beyond_signed_ones_are_refused(joins: Joins) -> None:
@@ -163,6 +174,20 @@ def test_columns_that_are_no_segments_are_refused(
     pq.write_table(pa.table(table), path)
     older = LabeledParts(newer.storage, (str(path),), "customer")
     with pytest.raises(DataError, match=problem) as caught:
+        joins.join(older, newer)
+    assert caught.value.code == "migration.damaged_output"
+
+
+def test_a_footer_with_other_bounds_is_refused(joins: Joins) -> None:
+    greatest = 0x1122334455667788
+    newer = joins.output(pa.array([1]), [0])
+    path = Path(joins.output(pa.array([1, greatest]), [0, 0]).paths[0])
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    true, false = (number.to_bytes(8, "little") for number in (greatest, greatest - 5))
+    path.write_bytes(content[:start] + content[start:].replace(true, false))
+    older = LabeledParts(newer.storage, (str(path),), "customer")
+    with pytest.raises(DataError, match="beyond the least and the greatest") as caught:
         joins.join(older, newer)
     assert caught.value.code == "migration.damaged_output"
 

@@ -179,6 +179,7 @@ def sort_key(value: pa.Scalar) -> bytes:
     return shown if isinstance(shown, bytes) else str(value.cast(pa.string())).encode()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
