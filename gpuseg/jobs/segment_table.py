@@ -55,7 +55,7 @@ def segment_table(
     def attempt() -> tuple[ManifestInputs, SegmentProfiles, NumberedSegments]:
         fitted = segment(ctx, plan, prepared, older)
         numbered = number_segments(ctx, continuation, prepared, fitted)
-        result = with_reference(ctx, prepared, numbered.result)
+        result = with_reference(ctx, prepared.fit, prepared.raw_counts, numbered.result)
         profile = collect_profile(ctx, prepared, result, built)
         inputs = ManifestInputs(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,

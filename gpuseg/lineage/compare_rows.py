@@ -1,119 +1,136 @@
 """The older model scores the raw rows of a refresh: for overlap and drift, in one pass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import Scores
-from gpuseg.monitoring.bin_counts import BinCounts
-from gpuseg.monitoring.reference import DriftReference
-from gpuseg.monitoring.segment_sums import SegmentSums
-from gpuseg.numerics.number_positions import NumberPositions
+from gpuseg.monitoring.row_counts import RowCounter, RowCounts
+from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.output_columns import SEGMENT
-from gpuseg.record import NOISE
-from gpuseg.runtime.executor import ONE_THREAD, TaskContext
+from gpuseg.preprocessing.row_problems import ANY_RULE, RowProblem, refuse_rows
+from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
-
-@dataclass
-class Comparison:
-    """Counts of rows by the segments of the older model.
-
-    Attributes
-    ----------
-    sums : SegmentSums
-    bins : BinCounts or None
-        None for a model without a reference.
-    """
-
-    sums: SegmentSums
-    bins: BinCounts | None
-
-    @classmethod
-    def merged(cls, parts: Iterable["Comparison"]) -> "Comparison":
-        """Add up the counts of parts of the rows, at least one."""
-        total, *others = parts
-        for other in others:
-            total.sums.merge(other.sums)
-            if total.bins is not None and other.bins is not None:
-                total.bins.merge(other.bins)
-        return total
+_COPIED_VALUES = 2**26
+"""Values of a block that are copied and prepared at a time; blocks on a device are large."""
 
 
 def compare_rows(
     shard: Shard, context: TaskContext, backend: str, model: SegmentModel
-) -> Comparison:
-    """Score the raw rows of a shard with the older model; the rows stay as they are.
+) -> RowCounts:
+    """Score the raw rows of a shard with the older model, and count them; they stay as they are.
 
-    The shard keeps the segments of its rows as `previous`, and which of them are `previous_far`.
+    The shard keeps the segments of its rows as `previous`, and as `previous_far` which of them are
+    far if the model has a reference.
 
     Parameters
     ----------
     shard : Shard
         With the features of the model, as its encoders give them.
+
+    Raises
+    ------
+    DataError
+        For rows that the model cannot score.
     """
-    comparer = _Comparer(model, backend)
-    n, columns = shard.n_rows, (SEGMENT, *model.level_columns())
-    previous = {column: np.empty(n, np.int32) for column in columns}
-    far = np.empty(n, bool)
-
-    def compare(block: Block) -> Comparison:
-        scores, is_far, counts = comparer.compare(block.x)
-        previous[SEGMENT][block.rows] = scores.segment
-        for column, segment in scores.levels.items():
-            previous[column][block.rows] = segment
-        far[block.rows] = is_far
-        return counts
-
-    total = Comparison.merged(shard.map_blocks(context, compare))
-    shard.previous, shard.previous_far = previous, far
+    comparer = _Comparer(shard, backend, model)
+    if model.rows_per_call():
+        together = max(model.rows_per_call(), context.threads * BLOCK_ROWS)
+        parts = comparer.compare_together(context, together)
+    else:
+        parts = shard.map_blocks(context, comparer.compare)
+    total = comparer.counter.zeros()
+    for counts in parts:
+        total.merge(counts)
+    shard.previous = comparer.previous
+    shard.previous_far = None if model.reference is None else comparer.far
     return total
 
 
-class _Comparer:
-    """Scores and counts blocks of rows.
+@dataclass(frozen=True)
+class _PreparedRows:
+    """Rows of a shard as the model scores them, float32 (n, p), and their bins."""
 
-    Parameters
+    rows: slice
+    z: NDArray[np.float32]
+    bins: Any
+
+
+class _Comparer:
+    """Scores and counts the rows of a shard.
+
+    Attributes
     ----------
-    model : SegmentModel
-    backend : str
+    previous : dict of str to int32 (n,)
+    far : bool (n,)
+        Both are complete once all rows are compared.
     """
 
-    def __init__(self, model: SegmentModel, backend: str) -> None:
-        self._model, self._backend = model, backend
-        self._reference = model.reference
-        self._segments = NumberPositions(np.append(np.int64(NOISE), model.segment_ids))
-        if self._reference is None:
-            self._far_distance = np.full(len(self._segments), np.inf, np.float32)
-        else:
-            self._far_distance = self._reference.far_distance
-            self._group = group_of_position(self._reference)
+    def __init__(self, shard: Shard, backend: str, model: SegmentModel) -> None:
+        self._shard, self._backend, self._model = shard, registry.get(backend), model
+        self.counter = RowCounter(model.segment_ids, model.reference, backend)
+        columns = (SEGMENT, *model.level_columns())
+        self.previous = {column: np.empty(shard.n_rows, np.int32) for column in columns}
+        self.far = np.empty(shard.n_rows, np.bool_)
 
-    def compare(self, x: NDArray[np.float32]) -> tuple[Scores, NDArray[np.bool_], Comparison]:
-        """Return the scores of rows, which of them are far, and their counts."""
-        b = registry.get(self._backend)
-        z = b.to_host(b.prepare(x.copy(), self._model.feature_transform))
-        scores = self._model.score_rows(z, self._backend, ONE_THREAD, with_next=False)
-        position = self._segments.of(scores.segment)
-        sums = SegmentSums.zeros(self._model.n_clusters)
-        is_far = sums.add(position, scores.distance, self._far_distance)
-        if self._reference is None:
-            return scores, is_far, Comparison(sums, None)
-        reference = self._reference
-        bins = BinCounts.zeros(len(reference.groups), len(reference.features))
-        binned = b.bin_rows(x, reference.edges)
-        b.count_bins(binned, self._group[position], bins.counts)
-        return scores, is_far, Comparison(sums, bins)
+    def compare(self, block: Block) -> RowCounts:
+        """Compare the rows of a block, in one thread."""
+        counts = self.counter.zeros()
+        for rows in self._prepared(block):
+            counts.merge(self._compare(rows, ONE_THREAD))
+        return counts
 
+    def compare_together(self, context: TaskContext, n_rows: int) -> Iterator[RowCounts]:
+        """Compare at least so many rows at a time, on all threads."""
+        waiting, n_waiting = list[_PreparedRows](), 0
+        for prepared in self._shard.map_blocks(context, lambda block: list(self._prepared(block))):
+            waiting += prepared
+            n_waiting += sum(len(rows.z) for rows in prepared)
+            if n_waiting >= n_rows:
+                yield self._compare(self._joined(waiting), context)
+                waiting, n_waiting = [], 0
+        if n_waiting:
+            yield self._compare(self._joined(waiting), context)
 
-def group_of_position(reference: DriftReference) -> NDArray[np.int32]:
-    """Return the group of noise and of each segment; the last one is that of all others."""
-    group = np.full(len(reference.segments), len(reference.groups), np.int32)
-    group[NumberPositions(reference.segments).of(reference.groups)] = np.arange(
-        len(reference.groups), dtype=np.int32
-    )
-    return group
+    def _prepared(self, block: Block) -> Iterator[_PreparedRows]:
+        step = max(_COPIED_VALUES // block.x.shape[1], 1)
+        for start in range(0, len(block.x), step):
+            x = block.x[start : start + step]
+            first = block.rows.start + start
+            bins = self.counter.bins(x)
+            with np.errstate(all="ignore"):
+                z = self._backend.prepare(x.copy(), self._model.feature_transform)
+            z = self._backend.to_host(z)
+            self._check(z, first)
+            yield _PreparedRows(slice(first, first + len(z)), z, bins)
+
+    def _check(self, z: NDArray[np.float32], first: int) -> None:
+        """Refuse rows that have no distance; the first one is row `first` of the shard."""
+        is_bad, outside = ~np.isfinite(z), outside_values(z, self._model.pipeline.metric)
+        if outside is not None:
+            is_bad |= outside
+        if is_bad.any():
+            rows = np.flatnonzero(is_bad.any(axis=1))
+            row = self._shard.first_row + first + int(rows[0])
+            raise refuse_rows(RowProblem(row, "", None, ANY_RULE), rows.size)
+
+    def _joined(self, parts: list[_PreparedRows]) -> _PreparedRows:
+        bins = None
+        if self._model.reference is not None:
+            bins = np.concatenate([self._backend.to_host(part.bins) for part in parts])
+        z = np.concatenate([part.z for part in parts])
+        return _PreparedRows(slice(parts[0].rows.start, parts[-1].rows.stop), z, bins)
+
+    def _compare(self, prepared: _PreparedRows, context: TaskContext) -> RowCounts:
+        counts, rows = self.counter.zeros(), prepared.rows
+        scores = self._model.score_rows(prepared.z, self._backend.name, context, with_next=False)
+        self.previous[SEGMENT][rows] = scores.segment
+        for column, segment in scores.levels.items():
+            self.previous[column][rows] = segment
+        self.far[rows] = self.counter.add(counts, scores.segment, scores.distance, prepared.bins)
+        return counts

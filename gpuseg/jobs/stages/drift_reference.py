@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,10 @@ from gpuseg.monitoring.fit_counts import (
     drift_reference,
 )
 from gpuseg.numerics.number_positions import NumberPositions
+from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.preprocessing.screening import RowSample
 from gpuseg.record import NOISE
 from gpuseg.segmentation.base import SegmentationResult
-
-if TYPE_CHECKING:
-    from gpuseg.jobs.stages.preprocess import PreprocessedRows
 
 _STAGE = "count for drift"
 
@@ -60,11 +57,16 @@ def count_raw_rows(ctx: RunContext, sample: RowSample) -> RawCounts:
 
 
 def with_reference(
-    ctx: RunContext, prepared: PreprocessedRows, result: SegmentationResult
+    ctx: RunContext, fit: PreprocessingFit, raw_counts: RawCounts, result: SegmentationResult
 ) -> SegmentationResult:
     """Return the result with a model that knows the rows of its fit.
 
     Models of plug-ins that have no place for it are returned as they are.
+
+    Parameters
+    ----------
+    raw_counts : RawCounts
+        Of the features that the fit has kept.
 
     Raises
     ------
@@ -75,15 +77,15 @@ def with_reference(
     if not model.keeps_reference:
         return result
     segments = NumberPositions(np.append(np.int64(NOISE), model.segment_ids))
-    sample = prepared.fit.sample
+    sample = fit.sample
     with ctx.reporter.stage(_STAGE):
         per_shard = rows_by_shard(ctx.executor, sample.index)
         counted = ctx.executor.map(count_segments, segments, per_shard=per_shard)
         by_segment, positions = zip(*counted, strict=True)
         reference = drift_reference(
-            prepared.fit.features,
-            prepared.raw_counts.bins,
-            prepared.raw_counts.counts,
+            fit.features,
+            raw_counts.bins,
+            raw_counts.counts,
             segments,
             reduce(FitCounts.merge, by_segment),
             SampledRows(sample.x, np.concatenate(positions)),

@@ -13,8 +13,9 @@ from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.drift_reference import RawCounts, count_raw_rows
 from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.jobs.text_inputs import described_row
-from gpuseg.lineage.compare_rows import Comparison, compare_rows
+from gpuseg.lineage.compare_rows import compare_rows
 from gpuseg.monitoring.feature_bins import FeatureBins
+from gpuseg.monitoring.row_counts import RowCounts
 from gpuseg.preprocessing.fit import (
     PreprocessingFit,
     RawSummary,
@@ -46,7 +47,7 @@ class PreprocessedRows:
         Hash of the rows as they were read, in any order.
     raw_counts : RawCounts
         Raw rows by bin, of the features that were kept.
-    comparison : Comparison or None
+    comparison : RowCounts or None
         What the older model says of the rows, if an older output is continued.
     """
 
@@ -54,7 +55,7 @@ class PreprocessedRows:
     pipeline: FeaturePipeline
     digest: int
     raw_counts: RawCounts
-    comparison: Comparison | None = None
+    comparison: RowCounts | None = None
 
 
 def preprocess(
@@ -128,16 +129,16 @@ def _steps(
     return replace(plan.take(kept), drop_near_constant=False, drop_correlated=None)
 
 
-def _compare(ctx: RunContext, model: SegmentModel) -> Comparison:
+def _compare(ctx: RunContext, model: SegmentModel) -> RowCounts:
     """Return what an older model says of the raw rows."""
     with ctx.reporter.stage("compare"):
-        return Comparison.merged(ctx.executor.apply(compare_rows, ctx.backend, model))
+        return RowCounts.merged(ctx.executor.apply(compare_rows, ctx.backend, model))
 
 
 def _count(
     ctx: RunContext,
     raw: RawSummary,
-    comparison: Comparison | None,
+    comparison: RowCounts | None,
     continuation: Continuation | None,
 ) -> RawCounts:
     """Return the raw rows by bin; the bins of an older model stay as its preparation does."""
