@@ -189,7 +189,7 @@ def names_of(centers: Floats, lumps: list[Lump]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SeenEvents:
     """What a refresh says about a pair.
 
     Attributes
@@ -216,7 +216,7 @@ class Outcome:
         return not self.missed and not self.invented
 
 
-def refreshed(pair: Pair, n_rows: int) -> Outcome:
+def refreshed(pair: Pair, n_rows: int) -> SeenEvents:
     """Fit both data sets, and match their segments."""
     x_old, x_new = (
         draw(lumps, n_rows, seed)
@@ -250,7 +250,7 @@ def refreshed(pair: Pair, n_rows: int) -> Outcome:
     is_fitted = len(set(names_old)) == len(old_ids) and len(set(names_new.values())) == len(
         names_new
     )
-    return Outcome(
+    return SeenEvents(
         is_fitted,
         pair.events - seen,
         seen - pair.events,

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lineage.overlap_cells import DEFAULT, matched, table_of, tables
 
@@ -103,6 +103,7 @@ def test_names_are_in_quotes() -> None:
     assert second.sentence.startswith('Segment 5 "lapsed" survived as "long lapsed" with 100.0%')
 
 
+@settings(deadline=None)
 @given(
     tables(),
     st.sampled_from([0.2, 0.5, 0.8]),

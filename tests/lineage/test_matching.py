@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lineage.overlap_cells import DEFAULT, matched, table_of, tables
 
@@ -13,6 +13,7 @@ from gpuseg.lineage.overlap import OverlapTable
 from gpuseg.refresh_record import MatchThresholds
 
 
+@settings(deadline=None)
 @given(tables(), st.integers(0, 40), st.sampled_from([0.1, 0.3, 0.5, 0.9]))
 def test_ids_are_unique_and_never_used_again(
     drawn: tuple[OverlapTable, list[int], int], next_segment: int, match: float
@@ -29,6 +30,7 @@ def test_ids_are_unique_and_never_used_again(
     assert born == list(range(first, matching.next_segment))
 
 
+@settings(deadline=None)
 @given(tables(), st.randoms(use_true_random=False))
 def test_positions_only_number_new_segments(
     drawn: tuple[OverlapTable, list[int], int], random: "np.random.Generator"
@@ -46,6 +48,7 @@ def test_positions_only_number_new_segments(
     assert second.next_segment == first.next_segment
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=8, unique=True), st.data())
 def test_unchanged_data_keep_all_ids(old_ids: list[int], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(old_ids))))
@@ -56,6 +59,7 @@ def test_unchanged_data_keep_all_ids(old_ids: list[int], data: st.DataObject) ->
     assert matching.ids[list(order)].tolist() == old_ids
 
 
+@settings(deadline=None)
 @given(tables())
 def test_assignment_is_the_first_of_the_best(drawn: tuple[OverlapTable, list[int], int]) -> None:
     table, old_ids, n_new = drawn
@@ -110,7 +114,7 @@ def test_newcomer_with_a_slice_gets_a_new_id() -> None:
     assert matched(table, [3], 2).ids.tolist() == [3, 4]
 
 
-def test_large_near_newcomer_is_told_by_the_size_at_the_fit() -> None:
+def test_size_at_the_fit_separates_a_large_near_newcomer() -> None:
     table = table_of((3, 0, 600, 1), (3, 1, 5000, 2500), (5, 2, 5000, 5))
     args = (table, np.array([3, 5]), 3, DEFAULT)
     sizes = {-1: 10, 3: 600, 5: 4000}

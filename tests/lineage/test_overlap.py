@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lineage.overlap_cells import table_of
 
@@ -21,6 +21,7 @@ def count(rows: list[tuple[int, int, bool]]) -> OverlapTable:
     return OverlapTable.of(before.astype(np.int32), now.astype(np.int32), far.astype(bool))
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS)
 def test_cells_count_rows(
     rows: list[tuple[int, int, bool]], more: list[tuple[int, int, bool]]
@@ -65,7 +66,7 @@ def test_shard_is_counted_in_parts(threads: int, n_segments: int) -> None:
     assert (of_level.before == of_level.now).all() and of_level.n_rows == n_rows
 
 
-def test_lost_labels_are_told() -> None:
+def test_lost_labels_raise() -> None:
     shard = Shard(np.empty((1, 1), np.float32), labels=np.zeros(1, np.int32))
     with pytest.raises(CacheLost):
         count_overlap(shard, TaskContext(), "segment")
