@@ -123,7 +123,6 @@ def build_scores_manifest(
             for part in scored.parts
         ),
         sidecars=_sidecars(saved.model, built),
-        lineage=saved.model.identity.lineage,
         warnings=tuple(run.reporter.warnings),
         **vars(life),
     )
