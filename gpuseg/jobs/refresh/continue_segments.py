@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.data_statistics import measure_prepared
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.refresh.continuation import Continuation
-from gpuseg.jobs.refresh.levels import first_lineages, levels_of
+from gpuseg.jobs.refresh.levels import first_lineages, levels_of, sizes_at_fit
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.lineage.ancestry import continue_lineage, first_lineage
 from gpuseg.lineage.events import SegmentNames, definition
@@ -159,7 +159,7 @@ def _matched(
         levels_of(model)[column],
         continuation.thresholds,
         *_centers(older.model, model, column),
-        old_sizes=older.sizes() if column == SEGMENT else None,
+        old_sizes=sizes_at_fit(older.model, column),
         next_segment=None if before is None else before.next_segment,
     )
     return MatchedLevel(column, table, matching)

@@ -56,13 +56,6 @@ class OlderOutput:
         """The names of the segments that have one."""
         return self.files.saved.segment_names
 
-    def sizes(self) -> dict[int, int]:
-        """Return the rows of each segment at its fit, noise included; empty if not known."""
-        reference = self.model.reference
-        if reference is None:
-            return {}
-        return dict(zip(reference.segments.tolist(), reference.sizes.tolist(), strict=True))
-
     def weight(self) -> NDArray[np.float64]:
         """Return the weight of the rows that each center is the mean of, by `segment_ids`.
 
