@@ -97,7 +97,7 @@ def test_outputs_without_ids_are_not_joined(joins: Joins) -> None:
     assert not (joins.target / "_changes").exists()
 
 
-def test_customers_that_are_all_others_are_said(joins: Joins) -> None:
+def test_a_warning_says_that_all_customers_are_others(joins: Joins) -> None:
     joined = joins.join(joins.output(pa.array([1]), [0]), joins.output(pa.array([2]), [0]))
     assert joined.warning is not None
     assert "no customer of the older output is in the new one" in joined.warning
@@ -216,7 +216,7 @@ def shuffled(joins: Joins) -> tuple[LabeledParts, LabeledParts]:
 
 
 @pytest.mark.parametrize("how", ["no room", "full"])
-def test_a_full_scratch_disk_is_said(
+def test_a_full_scratch_disk_is_an_error(
     joins: Joins, scratch: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     older, newer = shuffled(joins)
