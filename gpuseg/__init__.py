@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.jobs.refresh.run_refresh import refresh as refresh
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
+    from gpuseg.jobs.score.run_drift import DriftResult as DriftResult
+    from gpuseg.jobs.score.run_drift import drift as drift
     from gpuseg.jobs.score.run_score import ScoreResult as ScoreResult
     from gpuseg.jobs.score.run_score import score as score
     from gpuseg.model_registry.registry import ModelRegistry as ModelRegistry
@@ -55,6 +57,7 @@ _PUBLIC = {
     "DBSCAN": "gpuseg.estimators.dbscan",
     "DBSCANModel": "gpuseg.models.dbscan",
     "DataError": "gpuseg.errors",
+    "DriftResult": "gpuseg.jobs.score.run_drift",
     "EpsEstimate": "gpuseg.model_selection.k_distance",
     "GpusegError": "gpuseg.errors",
     "HierarchicalModel": "gpuseg.models.hierarchical",
@@ -70,6 +73,7 @@ _PUBLIC = {
     "SegmentModel": "gpuseg.models.base",
     "SilhouetteScore": "gpuseg.estimators.silhouette",
     "accel": "gpuseg",
+    "drift": "gpuseg.jobs.score.run_drift",
     "estimate_eps": "gpuseg.estimators.estimate_eps",
     "export": "gpuseg.exports.export",
     "features": "gpuseg",

@@ -16,6 +16,7 @@ import typer
 
 from gpuseg import __version__
 from gpuseg.cli.audience import audience
+from gpuseg.cli.drift import drift
 from gpuseg.cli.export import export
 from gpuseg.cli.history import history
 from gpuseg.cli.info import info
@@ -54,7 +55,7 @@ _SECONDS_TO_END = 5.0
 """How long the end of the process may take, once the run has ended and all is written."""
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(run, features, report, export, score, audience),
+    *(run, features, report, export, score, drift, audience),
     *(refresh, history, serve, synth, info),
 )
 """In the order of the help."""

@@ -58,8 +58,8 @@ class Scoring:
     ----------
     model : SegmentModel
     backend : str
-    staging : Staging
-        Takes the parts.
+    staging : Staging or None
+        Takes the parts; None writes none, and rows are only counted.
     with_confidence : bool
         Whether the output has the confidence.
     keep_hashes : bool
@@ -72,7 +72,7 @@ class Scoring:
 
     model: SegmentModel
     backend: str
-    staging: Staging
+    staging: Staging | None
     with_confidence: bool
     keep_hashes: bool
     max_threads: int
@@ -82,6 +82,11 @@ class Scoring:
     def extra_columns(self) -> list[str]:
         """Output columns in addition to the id, the segment and the distance."""
         return [*self.model.level_columns(), *[CONFIDENCE] * self.with_confidence]
+
+    def counter(self) -> RowCounter:
+        """Return what counts rows; for lookalikes the bins are not counted."""
+        reference = self.model.reference if self.lookalikes is None else None
+        return RowCounter(self.model.segment_ids, reference, self.backend)
 
     def score(self, z: NDArray[np.float32], context: TaskContext) -> Scores:
         """Return the scores of prepared rows."""
@@ -192,10 +197,8 @@ class _Scorer:
     ) -> None:
         plan, self._first_row = shard.source, first_row
         self._shard, self._plan, self._scoring, self._context = shard, plan, scoring, context
-        model = scoring.model
-        reference = model.reference if scoring.lookalikes is None else None
-        self.counter = RowCounter(model.segment_ids, reference, scoring.backend)
-        self._preparer = RowPreparer(model.pipeline, plan, scoring.backend, self.counter)
+        self.counter = scoring.counter()
+        self._preparer = RowPreparer(scoring.model.pipeline, plan, scoring.backend, self.counter)
         groups = iter(plan.groups())
         self.tasks = [(part, [next(groups) for _ in part.row_groups]) for part in plan.parts]
 
@@ -259,6 +262,9 @@ class _Scorer:
         plan, scoring = self._plan, self._scoring
         if scoring.lookalikes is not None:
             return self._collect(scoring.lookalikes, scored)
+        staging = scoring.staging
+        if staging is None:
+            return self._only_count(scored)
         counts = ScoreCounts.zeros(self.counter)
         written, kept = WrittenIds(scoring.keep_hashes), list[NDArray[np.bool_]]()
 
@@ -281,11 +287,22 @@ class _Scorer:
         first, result = next(batches, None), None
         if first is not None:
             all_batches = chain([first], batches)
-            result = write_part(scoring.staging, part, plan, names, all_batches, self._context)
+            result = write_part(staging, part, plan, names, all_batches, self._context)
             result = replace(result, ids=written.range())
             written.keep_in(self._shard.cache, part)
         mask = np.concatenate(kept) if counts.n_dropped else None
         return _PartScores(result, mask), counts
+
+    def _only_count(
+        self, scored: Iterator[tuple[PreparedRows, Scores | None]]
+    ) -> tuple[_PartScores, ScoreCounts]:
+        """Count the rows of a part, and write nothing."""
+        counts = ScoreCounts.zeros(self.counter)
+        for rows, scores in scored:
+            self._count(counts, rows, scores)
+            self._context.report(rows.n_read)
+            del rows, scores  # the next rows take their memory
+        return _PartScores(None, None), counts
 
     def _collect(
         self, lookalikes: Lookalikes, scored: Iterator[tuple[PreparedRows, Scores | None]]

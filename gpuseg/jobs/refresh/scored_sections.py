@@ -27,6 +27,7 @@ def scored_sections(spec: JobSpec, older: str, output: OlderOutput) -> ScoreSpec
         model=ModelSpec(path=older, storage_options=spec.output.storage_options),
         transactions=transactions,
         join=joins,
+        drift=spec.drift,
         input=None if spec.input is None else _section(ScoredInputSpec, spec.input),
         runtime=spec.runtime.model_copy(update={"reader": "auto"}),
         output=_section(ScoredOutputSpec, spec.output),

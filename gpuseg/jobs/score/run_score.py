@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
-from importlib import import_module
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.backends import registry
-from gpuseg.errors import DataError, parameter_names
-from gpuseg.formatting import count, count_with
-from gpuseg.io.parquet.shard_plan import ShardPlan
+from gpuseg.errors import parameter_names
 from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
-from gpuseg.jobs.plan import LinesPlan, RunPlan, TablePlan
+from gpuseg.jobs.plan import TablePlan
 from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.refresh.continue_scored import continue_scored
+from gpuseg.jobs.score.drift_of_scores import drift_of_scores, drift_warning
 from gpuseg.jobs.score.manifest_of_scores import (
     ScoredTable,
     build_scores_manifest,
-    described_place,
 )
-from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
+from gpuseg.jobs.score.model_files import ModelFiles
 from gpuseg.jobs.score.plan import (
     ScoreMemory,
     plan_score,
-    plan_score_memory,
-    plan_scored_table,
-    plan_shards,
+)
+from gpuseg.jobs.score.score_pass import (
+    WORKER_MODULES,
+    TablePass,
+    importer,
+    load_model_of,
+    plan_pass,
+    warn_of_rows,
 )
 from gpuseg.jobs.score.sections import (
     Command,
@@ -46,31 +46,16 @@ from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.jobs.stages.write import refuse_parts_not_shared
 from gpuseg.manifest import FIT_MANIFEST, RowStorage, dump
 from gpuseg.models.loading import SavedOutput
-from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.output_kind import OutputKind
-from gpuseg.printable import printable_value
 from gpuseg.redaction import redacted
-from gpuseg.runtime.interrupts import interrupts_deferred
-from gpuseg.scoring.counts import BadRows, ScoreCounts
 from gpuseg.scoring.lookalikes import Lookalikes, liked_segment
-from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
+from gpuseg.scoring.score_shard import Scoring
 
 if TYPE_CHECKING:
     from gpuseg.jobs.refresh.continuation import Continuation
-    from gpuseg.jobs.stages.build_features import BuiltFeatures
     from gpuseg.manifest import ScoresManifest
     from gpuseg.models.base import SegmentModel
     from gpuseg.progress import Progress
-
-_WORKER_MODULES = (
-    "distributed.nanny",
-    "pyarrow.compute",
-    "gpuseg.backends.numba.backend",
-    "gpuseg.models.loading",
-    "gpuseg.runtime.dask.worker",
-    "gpuseg.scoring.score_shard",
-)
-"""Modules of the functions that workers call."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +165,7 @@ def score(
         model, input, output, id, snapshot, built_features, like, top, exclude_members, cluster,
         confidence, overwrite, tuple(overrides),
     )  # fmt: skip
-    files = _load(command.model_values())
+    files = load_model_of(command)
     saved = files.saved
     values = command.values(saved.manifest)
     spec = validated_sections(values, saved.manifest)
@@ -221,32 +206,11 @@ def score_sections(
         plan_score, spec, saved.model, saved.storage, saved.manifest, replaces=replaces
     )
     with open_sections(
-        spec, make_plan, OutputKind.SCORES, _importer, _WORKER_MODULES, progress, replaces
-    ) as run:
+        spec, make_plan, OutputKind.SCORES, partial(importer, report=True), WORKER_MODULES,
+        progress, replaces,
+    ) as run:  # fmt: skip
         record = _score_table(run, spec, files, lookalikes, continuation)
     return ScoreResult(spec.output.path, record, saved.model)
-
-
-def _load(section: dict[str, Any]) -> ModelFiles:
-    """Load the model that the section of a command names."""
-    return load_model_files(section["path"], section.get("storage_options"))
-
-
-def _importer(plan: RunPlan) -> Callable[[], None]:
-    """Return a function that imports, while rows are decoded, what comes after decoding."""
-    is_local = plan.resolved.cluster.cluster == "local"
-    return partial(_import_later, plan.resolved.backend.name if is_local else None)
-
-
-def _import_later(backend: str | None) -> None:
-    """Import the backend, if one is named, for which threads wait then; and the report.
-
-    An interrupted import could leave a lock taken.
-    """
-    with interrupts_deferred():
-        if backend is not None:
-            registry.get(backend)
-        import_module("gpuseg.reporting.scores_report")
 
 
 def _score_table(
@@ -258,38 +222,28 @@ def _score_table(
 ) -> ScoresManifest:
     """Score the rows of the table, and publish the output."""
     saved = model_files.saved
-    step, built = run.plan.first_step, None
-    if isinstance(step, LinesPlan):
-        built = _build_features(run, step, saved)
-        step = plan_scored_table(run.plan.resolved, saved.model, built.table)
-    n_workers = len(run.executor.workers())
-    threads = run.plan.resolved.cluster.threads
-    shards = plan_shards(step.dataset, saved.model, n_workers, threads)
-    memory = plan_score_memory(
-        step.dataset, saved.model, run.plan.resolved.cluster, shards,
-        0 if lookalikes is None else lookalikes.n,
-    )  # fmt: skip
-    run.reporter.log(memory.reason)
+    table = plan_pass(run, saved, 0 if lookalikes is None else lookalikes.n)
+    step = table.step
     if personal := warning_of_personal_ids(spec, step.dataset):
         run.reporter.warn(personal)
 
     def attempt() -> ScoredTable:
-        run.executor.load(open_scored, shards)
-        with run.reporter.stage("score", step.dataset.rows):
-            scored = _scored(run, spec, saved, shards, memory, lookalikes)
+        scored = _written(run, spec, saved, table, lookalikes)
         refuse_parts_not_shared(run.output.staging, scored.parts)
         if lookalikes is None:
-            _check_ids(run, step, scored, memory)
+            _check_ids(run, step, scored, table.memory)
         return scored
 
     scored = run.retry(attempt)
-    _warn_of_rows(run, step, scored)
-    life, changes = SegmentLife(saved.model.identity.lineage), list[str]()
-    drift = None
+    warn_of_rows(run, scored.counts, scored.unseen_places)
+    drift = drift_of_scores(saved, scored.counts, spec.drift)
+    life, changes = SegmentLife(saved.model.identity.lineage, drift), list[str]()
     if continuation is not None:
         life, changes = continue_scored(run, continuation, step.dataset.id, scored.parts, drift)
+    if drift is not None and drift.alarms:
+        run.reporter.warn(drift_warning(drift))
     with run.reporter.stage("publish"):
-        record = build_scores_manifest(run, spec, step, saved, scored, built, life)
+        record = build_scores_manifest(run, spec, step, saved, scored, table.built, life)
         page, record = _report(run, record)
         files = {f"_model/{name}": content for name, content in model_files.contents()}
         files["_report.html"] = page.encode()
@@ -297,7 +251,7 @@ def _score_table(
             files[FIT_MANIFEST] = dump(saved.manifest)
         names = [*(part.name for part in scored.parts), *changes]
         stage_and_publish(
-            run, files, record, [*names, *([] if built is None else built.part_names)]
+            run, files, record, [*names, *([] if table.built is None else table.built.part_names)]
         )
     return record
 
@@ -314,15 +268,6 @@ def _report(run: OpenRun, record: ScoresManifest) -> tuple[str, ScoresManifest]:
     return page, record.model_copy(update={"warnings": warnings, "failures": failures})
 
 
-def _build_features(run: OpenRun, lines: LinesPlan, saved: SavedOutput) -> BuiltFeatures:
-    """Build the features of the customers of lines, with the RFM scores of the fit."""
-    from gpuseg.jobs.stages.build_features import build_features_to_score
-
-    fit = saved.manifest.transactions if saved.manifest is not None else None
-    rfm = None if fit is None else fit.rfm
-    return build_features_to_score(run, lines, None if rfm is None else rfm.to_json())
-
-
 def _lookalikes(spec: ScoreSpec, saved: SavedOutput) -> Lookalikes | None:
     """Return which rows are looked for; None if the output has all rows."""
     if spec.like is None:
@@ -331,60 +276,31 @@ def _lookalikes(spec: ScoreSpec, saved: SavedOutput) -> Lookalikes | None:
     return Lookalikes(liked, spec.like.top, spec.like.exclude_members)
 
 
-def _scored(
+def _written(
     run: OpenRun,
     spec: ScoreSpec,
     saved: SavedOutput,
-    shards: Sequence[ShardPlan],
-    memory: ScoreMemory,
+    table: TablePass,
     lookalikes: Lookalikes | None,
 ) -> ScoredTable:
-    """Score the rows of all shards, and write the parts.
+    """Score the rows of the table, and write the parts.
 
     Raises
     ------
     DataError
         For rows that cannot be scored.
     """
-    model = saved.model
     scoring = Scoring(
-        model, run.backend, run.output.staging, spec.output.confidence, memory.id_turns == 1,
-        memory.threads, lookalikes,
+        saved.model, run.backend, run.output.staging, spec.output.confidence,
+        table.memory.id_turns == 1, table.memory.threads, lookalikes,
     )  # fmt: skip
-    first_rows = list(accumulate((shard.rows for shard in shards), initial=0))[:-1]
-    results: list[ShardScores] = run.executor.apply(score_shard, scoring, per_shard=first_rows)
-    reference = model.reference if lookalikes is None else None
-    counts = ScoreCounts.zeros(RowCounter(model.segment_ids, reference, run.backend))
-    places = dict[str, str]()
-    for result in results:
-        if result.counts.bad is not None and counts.bad is None and result.bad_place is not None:
-            bad_place = described_place(run, result.bad_place)
-        for column, place in result.unseen_places.items():
-            if column not in places:
-                places[column] = described_place(run, place)
-        counts.merge(result.counts)
-    if counts.bad is not None:
-        raise _not_scored(counts.bad, bad_place)
-    storage = RowStorage(mode="streamed", reason=memory.reason)
+    scored = table.score(run, scoring)
+    storage = RowStorage(mode="streamed", reason=table.memory.reason)
     if lookalikes is not None:
-        written, summary = write_lookalikes(run, saved, lookalikes, spec.id, results)
-        return ScoredTable(counts, places, written, storage, summary)
-    parts = [part for result in results for part in result.parts]
-    return ScoredTable(counts, places, parts, storage)
-
-
-def _not_scored(bad: BadRows, place: str) -> DataError:
-    """Return the error of rows that cannot be scored."""
-    rows = count_with(bad.n_rows, "row", "cannot be scored", "cannot be scored")
-    value = "no value" if bad.value is None else printable_value(bad.value)
-    what = f": column '{bad.column}' has {value}" if bad.column else ""
-    is_missing = bad.column and bad.value is None
-    return DataError(
-        "rows.not_scored",
-        f"{rows}, the first is {place}{what}",
-        rule=bad.rule,
-        hint="fill it, or leave the row out" if is_missing else "correct it, or leave the row out",
-    )
+        written, summary = write_lookalikes(run, saved, lookalikes, spec.id, scored.of_shards)
+        return ScoredTable(scored.counts, scored.unseen_places, written, storage, summary)
+    parts = [part for result in scored.of_shards for part in result.parts]
+    return ScoredTable(scored.counts, scored.unseen_places, parts, storage)
 
 
 def _check_ids(run: OpenRun, step: TablePlan, scored: ScoredTable, memory: ScoreMemory) -> None:
@@ -398,20 +314,3 @@ def _check_ids(run: OpenRun, step: TablePlan, scored: ScoredTable, memory: Score
         n_duplicates = count_duplicate_ids(run.executor, scored.parts, memory.id_turns)
     if n_duplicates:
         run.reporter.warn(duplicates_warning(step.dataset.id, n_duplicates))
-
-
-def _warn_of_rows(run: OpenRun, step: TablePlan, scored: ScoredTable) -> None:
-    """Warn of rows that were left out, and of categories that the fit has not seen."""
-    counts = scored.counts
-    if counts.n_dropped:
-        was = "was" if counts.n_dropped == 1 else "were"
-        run.reporter.warn(
-            f"{count(counts.n_dropped, 'row')} with a missing feature {was} dropped, as at the fit"
-        )
-    for column, unseen in counts.unseen.items():
-        rows = count_with(unseen.n_rows, "row", "has", "have")
-        run.reporter.warn(
-            f"column '{column}': {rows} a category that was not in the data of the fit, first "
-            f"{printable_value(unseen.value)} in {scored.unseen_places[column]}; it is treated as "
-            "unknown"
-        )

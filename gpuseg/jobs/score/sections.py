@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from gpuseg.drift_record import DriftThresholds
 from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.io.text_files.options import OPTIONS, TextOptions, checked_options
@@ -70,6 +71,7 @@ class ScoreSpec(Section):
     join: list[JoinSpec] = Field(default_factory=list)
     input: ScoredInputSpec | None = None
     like: LikeSpec | None = None
+    drift: DriftThresholds = Field(default_factory=DriftThresholds)
     runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
     output: ScoredOutputSpec
 
@@ -96,6 +98,8 @@ class ScoreSpec(Section):
         values = self.model_dump(mode="json")
         unused = ("like", "join", "input", "transactions")
         values = {name: v for name, v in values.items() if v or name not in unused}
+        if self.drift == DriftThresholds():
+            del values["drift"]
         sources = [values["input" if self.transactions is None else "transactions"]]
         sources += values.get("join", [])
         for section in sources:
@@ -301,6 +305,7 @@ def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> Score
         source, runtime = section_of_fit(fit, "input"), section_of_fit(fit, "runtime")
         if "input" in merged:
             _inherit(merged, "input", source, _OF_INPUT)
+        _inherit(merged, "drift", section_of_fit(fit, "drift"), tuple(DriftThresholds.model_fields))
         given = merged.get("runtime")
         cluster = given.get("cluster") if isinstance(given, Mapping) else None
         if cluster in (None, runtime.get("cluster")):
