@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gpuseg import formatting as fmt
 from gpuseg.manifest import Manifest, ScoresManifest
-from gpuseg.refresh_record import Definition, Refresh, SegmentEvent
+from gpuseg.refresh_record import Definition, Migration, Refresh, SegmentEvent
 from gpuseg.reporting.drift_view import DriftView, drift_view
 from gpuseg.reporting.flow_figure import FlowView, flow_view
 from gpuseg.reporting.flow_layout import CustomerFlow
@@ -86,7 +86,9 @@ def changes_view(manifest: Manifest | ScoresManifest) -> ChangesView | None:
     """Return what the page shows of changes; None where nothing is known of any."""
     refresh = manifest.refresh
     names = current_names(manifest)
-    drift = None if manifest.drift is None else drift_view(manifest.drift, names)
+    before = older_names(manifest)
+    # The older model has counted the drift of its segments.
+    drift = None if manifest.drift is None else drift_view(manifest.drift, before or names)
     history = history_view(history_of(manifest)) if manifest.history else None
     if refresh is None and drift is None and history is None:
         return None
@@ -95,7 +97,7 @@ def changes_view(manifest: Manifest | ScoresManifest) -> ChangesView | None:
         lead="" if refresh is None else lead(refresh),
         levels=[] if refresh is None else events_by_level(refresh),
         renamed=[] if refresh is None else renamed(refresh, names),
-        flow=None if refresh is None else _flow(refresh, older_names(manifest), names),
+        flow=None if refresh is None else _flow(refresh, before, names),
         numbers=[] if refresh is None else _numbers(refresh),
         explanation="" if refresh is None else _explanation(refresh),
         no_migration="" if refresh is None else refresh.no_migration or "",
@@ -122,17 +124,16 @@ def older_names(manifest: Manifest | ScoresManifest) -> dict[int, str]:
 def lead(refresh: Refresh) -> str:
     """Return how the segments were refreshed and why, in sentences."""
     mode = _MODES[refresh.mode]
-    asked = "chosen automatically" if refresh.requested == "auto" else "as the job asks"
+    asked = ", chosen automatically" if refresh.requested == "auto" else ""
     if refresh.requested not in ("auto", refresh.mode):
-        asked = f"though the job asks for {refresh.requested}"
+        asked = f", though the job asks for {refresh.requested}"
     preparation = (
         "Features are prepared with the statistics of the older fit."
         if refresh.preparation == "keep"
         else "The statistics of the preparation were fitted again."
     )
     return (
-        f"{mode[0].upper()}{mode[1:]} (mode {refresh.mode}, {asked}: {refresh.reason}). "
-        f"{preparation}"
+        f"{mode[0].upper()}{mode[1:]} (mode {refresh.mode}{asked}: {refresh.reason}). {preparation}"
     )
 
 
@@ -201,6 +202,15 @@ def _numbers(refresh: Refresh) -> list[Figure]:
     return figures
 
 
+def _came_and_left(migration: Migration) -> str:
+    came = "No customer is new"
+    if migration.came:
+        came = f"{fmt.count_with(migration.came, 'customer', 'is', 'are')} new"
+    if not migration.left:
+        return f"{came}, and none is gone."
+    return f"{came}, and {fmt.count_with(migration.left, 'customer', 'is', 'are')} no longer there."
+
+
 def _explanation(refresh: Refresh) -> str:
     """Say what the numbers count and how they differ, and who came and left."""
     definition = "the rows of today, by the older and by the new model"
@@ -217,8 +227,7 @@ def _explanation(refresh: Refresh) -> str:
         f"joined by id. {cause}"
         if changed_share(refresh) is not None
         else f"The number is of the customers of both outputs, joined by id. {cause}",
-        f"{fmt.count_with(migration.came, 'customer', 'is', 'are')} new, and "
-        f"{fmt.count_with(migration.left, 'customer', 'is', 'are')} no longer there.",
+        _came_and_left(migration),
     ]
     if migration.repeated:
         repeated = fmt.count_with(migration.repeated, "row", "was", "were")

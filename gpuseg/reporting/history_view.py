@@ -65,14 +65,10 @@ class HistoryView:
     n_older: int
 
     @property
-    def first(self) -> str:
-        """The day of the first run."""
-        return self.runs[0].entry.started[:10]
-
-    @property
-    def last(self) -> str:
-        """The day of the last run."""
-        return self.runs[-1].entry.started[:10]
+    def days(self) -> str:
+        """The days of the first and the last run."""
+        first, last = (self.runs[i].entry.started[:10] for i in (0, -1))
+        return f"of {first}" if first == last else f"from {first} to {last}"
 
 
 def history_view(entries: Sequence[HistoryEntry]) -> HistoryView | None:
@@ -113,7 +109,9 @@ def _segment_line(entries: Sequence[HistoryEntry], segment: int, top: float) -> 
         title = f"{title} {name}"
     names = (entry.names.get(str(segment)) for entry in entries)
     former = [each for each in dict.fromkeys(names) if each is not None and each != name]
-    remarks = [f"formerly {fmt.listing([f'“{each}”' for each in former])}"] if former else []
+    remarks = [f"formerly “{former[-1]}”"] if former else []
+    if len(former) > 1:
+        remarks.append(f"and {fmt.count(len(former) - 1, 'other name')} before")
     present = [i for i, share in enumerate(shares) if share is not None]
     if present and shares[0] is None:
         remarks.insert(0, f"since {entries[present[0]].started[:10]}")

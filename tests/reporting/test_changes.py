@@ -231,6 +231,12 @@ def test_scored_rows_have_drift_and_changes_as_well() -> None:
     assert len(page.attributes("id")) == len(set(page.attributes("id")))
 
 
+def test_drift_has_the_names_of_the_older_segments() -> None:
+    manifest = manifest_of(refresh=refresh(), drift=drift(), history=history())
+    table = tables(render_report(manifest), "Drift of the segments")
+    assert "1: few orders" in table and "1: long inactive" not in table
+
+
 def test_the_terminal_has_events_movement_and_drift() -> None:
     manifest = manifest_of(refresh=refresh(), drift=drift(n_features=9), history=history())
     lines = changes_in_words(manifest)
