@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import os
+import signal
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from distributed import Client, LocalCluster
+from support.change_at import ChangeAt
 from support.fitted_outputs import fitted, job_labels, job_of, kept_rows
-from support.helpers import customers, job, manifest_of, read_parts, write_files
+from support.helpers import ANY_PORT, customers, job, manifest_of, read_parts, write_files
 from support.numbered_outputs import CASES, as_numbered, identity_of, numbered, run_numbered
 
 import gpuseg
@@ -100,6 +104,21 @@ def test_two_workers_write_the_same(name: str, two_workers: dict[str, Any], tmp_
     assert segments == manifest_of(numbered(name))["segments"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "dbscan"])
+def test_a_worker_is_lost_after_the_rows_have_numbers(name: str, tmp_path: Path) -> None:
+    """Shards of k-means are built again with their numbers; DBSCAN starts again."""
+    job = job_of(name, fitted(name).parent / "in", tmp_path / "out")
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
+        with Client(cluster.scheduler_address, set_as_default=False) as client:
+            victim = min(client.run(os.getpid).values())
+        progress = ChangeAt("write", lambda: os.kill(victim, signal.SIGKILL))
+        runtime = {"cluster": cluster.scheduler_address}
+        result = run_numbered(job | {"runtime": runtime}, progress)
+    assert result.record.executor.recovered_shards
+    assert read_parts(tmp_path / "out").equals(read_parts(numbered(name)))
+
+
 @pytest.mark.parametrize("n_shards", [1, 3])
 @pytest.mark.parametrize("ids", [[7, 0, 12], [2, 5, 9], [30, 20, 10]])
 def test_rows_between_two_centers(n_shards: int, ids: list[int]) -> None:
@@ -132,7 +151,8 @@ def labels_of(shard: Shard, context: TaskContext) -> Any:
 @pytest.mark.parametrize("name", CASES)
 def test_what_drift_is_measured_against_is_numbered_with_the_model(name: str) -> None:
     first, model = gpuseg.load_model(fitted(name)), gpuseg.load_model(numbered(name))
-    again = first.with_identity(identity_of(first))
+    identity = replace(identity_of(first), lineage=model.identity.lineage)
+    again = first.with_identity(identity)
     assert model.reference is not None and again.reference is not None
     for field in fields(model.reference):
         expected, actual = (getattr(m.reference, field.name) for m in (model, again))

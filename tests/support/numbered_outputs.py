@@ -17,7 +17,7 @@ import gpuseg
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.identity import SegmentIdentity
 from gpuseg.output_columns import SEGMENT
-from gpuseg.refresh_record import Ancestry, Lineage
+from gpuseg.progress import Progress
 from gpuseg.segmentation import registry
 from gpuseg.segmentation.base import FitContext, SegmentationAlgorithm, SegmentationResult
 from gpuseg.segmentation.renumber import renumber
@@ -25,8 +25,6 @@ from support.fitted_outputs import fitted, job_of, kept_rows, new_rows
 
 CASES = ("plain", "hierarchy", "dbscan")
 """Cases of `fitted_outputs` that stand for all models."""
-
-BORN = "20260101T000000Z-0000"
 
 
 def numbers_of(column: str, n_clusters: int) -> npt.NDArray[np.int32]:
@@ -37,22 +35,11 @@ def numbers_of(column: str, n_clusters: int) -> npt.NDArray[np.int32]:
 
 
 def identity_of(model: SegmentModel) -> SegmentIdentity:
-    """Return such numbers for all levels of a model, with their lineage."""
+    """Return such numbers for all levels of a model."""
     levels = {column: int(column.rpartition("_")[2]) for column in model.level_columns()}
     ids = {column: numbers_of(SEGMENT if k == model.n_clusters else column, k)
            for column, k in {SEGMENT: model.n_clusters, **levels}.items()}  # fmt: skip
-    return SegmentIdentity(ids, tuple(map(_lineage, ids, ids.values())))
-
-
-def _lineage(column: str, ids: npt.NDArray[np.int32]) -> Lineage:
-    """Return a lineage in which segment 1 has existed."""
-    living = [Ancestry(segment=number, born=BORN) for number in ids.tolist()]
-    segments = [*living, Ancestry(segment=1, born=BORN, retired="20260201T000000Z-0000")]
-    return Lineage(
-        column=column,
-        segments=tuple(sorted(segments, key=lambda each: each.segment)),
-        next_segment=int(ids.max()) + 1,
-    )
+    return SegmentIdentity(ids)
 
 
 def as_numbered(
@@ -70,11 +57,11 @@ def numbered(name: str) -> Path:
     return folder / "numbered"
 
 
-def run_numbered(job: dict[str, Any]) -> gpuseg.RunResult:
+def run_numbered(job: dict[str, Any], progress: Progress | None = None) -> gpuseg.RunResult:
     """Run a job whose algorithm gives its segments such numbers."""
     with _renumbering(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return gpuseg.run(job)
+        return gpuseg.run(job, progress=progress)
 
 
 def all_rows(name: str) -> pa.Table:
