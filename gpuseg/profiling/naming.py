@@ -21,7 +21,7 @@ if they never do, a number is added.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from gpuseg.formatting import average, percent
@@ -42,7 +42,8 @@ _VOCABULARY: dict[str, Sequence[str]] = {
         for name in ("orders", "items", "products")
     },
 }
-_MIN_CATEGORY_SHARE = 0.5
+_MIN_CATEGORY_SHARE, _CATEGORY_TOLERANCE = 0.5, 0.05
+_NOISE_NAME = "outliers"
 DEFAULT_NAME = "like everyone"
 
 
@@ -54,14 +55,44 @@ class SegmentName(NamedTuple):
 
 
 def name_segments(
-    segments: Sequence[Segment], features: Mapping[str, FeatureSummary]
+    segments: Sequence[Segment],
+    features: Mapping[str, FeatureSummary],
+    taken: Collection[str] = (),
 ) -> list[SegmentName]:
-    """Return a unique name and a sentence for each segment."""
-    names = _unique([_parts(segment, features) for segment in segments])
+    """Return a unique name and a sentence for each segment; names that are taken are not given."""
+    names = _unique([_parts(segment, features) for segment in segments], taken)
     return [
         SegmentName(name, _sentence(segment, features))
         for name, segment in zip(names, segments, strict=True)
     ]
+
+
+def tolerated_parts(
+    segment: Segment, features: Mapping[str, FeatureSummary], tolerance: float
+) -> set[str]:
+    """Return the parts of names that suit a segment if its deviations were off by `tolerance` σ."""
+    if segment.is_noise:
+        return {_NOISE_NAME}
+    parts = {
+        word
+        for name, deviation in segment.deviation.items()
+        if deviation is not None and name in features
+        for word in _tolerated_words(segment, name, features[name], deviation, tolerance)
+    }
+    least = MIN_DEVIATION + tolerance
+    is_average = all(abs(deviation or 0) < least for deviation in segment.deviation.values())
+    return parts | ({DEFAULT_NAME} if is_average else set())
+
+
+def _tolerated_words(
+    segment: Segment, name: str, feature: FeatureSummary, deviation: float, tolerance: float
+) -> list[str]:
+    if feature.category is not None:
+        least = _MIN_CATEGORY_SHARE - _CATEGORY_TOLERANCE
+        is_named = (segment.center[name] or 0.0) >= least and deviation > 0
+        return [feature.category] if is_named else []
+    steps = {_step(deviation + by) for by in (-tolerance, 0, tolerance)}
+    return [_word(name, feature, step) for step in steps if step is not None]
 
 
 def distinctive_features(segment: Segment) -> list[str]:
@@ -74,7 +105,7 @@ def distinctive_features(segment: Segment) -> list[str]:
 def _parts(segment: Segment, features: Mapping[str, FeatureSummary]) -> list[str]:
     """Return all possible parts of a segment's name, the largest deviation first."""
     if segment.is_noise:
-        return ["outliers"]
+        return [_NOISE_NAME]
     parts = [_part(segment, name, features[name]) for name in distinctive_features(segment)]
     return [part for part in parts if part is not None]
 
@@ -84,8 +115,20 @@ def _part(segment: Segment, name: str, feature: FeatureSummary) -> str | None:
     if feature.category is not None:
         is_named = (segment.center[name] or 0.0) >= _MIN_CATEGORY_SHARE and deviation > 0
         return feature.category if is_named else None
+    step = _step(deviation)
+    return None if step is None else _word(name, feature, step)
+
+
+def _step(deviation: float) -> int | None:
+    """Return the column of the vocabulary for a deviation; None if it is not mentioned."""
+    if abs(deviation) < MIN_DEVIATION:
+        return None
     is_strong = abs(deviation) >= STRONG
-    step = 2 + is_strong if deviation > 0 else 1 - is_strong
+    return 2 + is_strong if deviation > 0 else 1 - is_strong
+
+
+def _word(name: str, feature: FeatureSummary, step: int) -> str:
+    """Return the words of one column of the vocabulary."""
     if feature.is_frequency:
         return f"{('very rare', 'rare', 'common', 'very common')[step]} {name.replace('_', ' ')}"
     if name in _VOCABULARY:
@@ -93,14 +136,14 @@ def _part(segment: Segment, name: str, feature: FeatureSummary) -> str | None:
     return f"{('very low', 'low', 'high', 'very high')[step]} {name.replace('_', ' ')}"
 
 
-def _unique(parts: Sequence[list[str]]) -> list[str]:
+def _unique(parts: Sequence[list[str]], taken: Collection[str] = ()) -> list[str]:
     """Join the parts to names that are all different, with more parts where they are needed."""
     lengths = [_MAX_PARTS] * len(parts)
     while True:
         names = [
             ", ".join(words[:n]) or DEFAULT_NAME for words, n in zip(parts, lengths, strict=True)
         ]
-        counts = Counter(names)
+        counts = Counter([*names, *taken])
         extendable = [
             i for i, name in enumerate(names) if counts[name] > 1 and lengths[i] < len(parts[i])
         ]
@@ -108,12 +151,21 @@ def _unique(parts: Sequence[list[str]]) -> list[str]:
             break
         for i in extendable:
             lengths[i] += 1
-    seen: dict[str, int] = {}
-    for i, name in enumerate(list(names)):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            names[i] = f"{name} ({seen[name]})"
-    return names
+    return _numbered(names, taken)
+
+
+def _numbered(names: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Add a number to each name that another one before it has, or that is taken."""
+    used = {*taken}
+    numbered = []
+    for name in names:
+        unique, number = name, 1
+        while unique in used:
+            number += 1
+            unique = f"{name} ({number})"
+        used.add(unique)
+        numbered.append(unique)
+    return numbered
 
 
 def _sentence(segment: Segment, features: Mapping[str, FeatureSummary]) -> str:
