@@ -20,7 +20,8 @@ class MatchThresholds(Record):
     match: Threshold = 0.5
     """A segment survives in another if they share at least this part of each of the two."""
     split: Threshold = 0.2
-    """A segment that gets at least this part of another one is a piece of it."""
+    """A segment that gets at least this part of another one, and consists of it by `match`, is a
+    piece of it."""
 
 
 class Parent(NamedTuple):

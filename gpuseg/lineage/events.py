@@ -185,7 +185,7 @@ def _deserted(table: OverlapTable, matching: Matching) -> list[int]:
     """Return the old segments that have far fewer inside rows than one would expect."""
     sizes = matching.old_sizes
     left = _by_segment(table.before, table.inside)
-    n_old, n_now = sum(sizes.values()), table.n_rows
+    n_old, n_now = max(sum(sizes.values()), 1), table.n_rows
     mean = n_now / max(len(matching.old_ids), 1)
 
     def least(old: int) -> float:
