@@ -56,13 +56,17 @@ def largest_psi(drift: Drift | None) -> float | None:
 def changed_share(refresh: Refresh) -> float | None:
     """Return the share of rows with another segment by the new definition, at the finest level.
 
-    None where no row was compared.
+    None where no row was compared; 0 where the older model has scored the rows.
     """
-    if not refresh.definitions:
-        return None
-    definition = refresh.definitions[0]
-    rows = sum(cell.rows for cell in definition.overlap)
-    return definition.changed / rows if rows else None
+    rows = sum(cell.rows for each in refresh.definitions[:1] for cell in each.overlap)
+    if not rows:
+        return 0.0 if refresh.mode == "score" else None
+    return changed_rows(refresh) / rows
+
+
+def changed_rows(refresh: Refresh) -> int:
+    """Return the rows with another segment by the new definition, at the finest level."""
+    return refresh.definitions[0].changed if refresh.definitions else 0
 
 
 def moved_share(refresh: Refresh) -> float | None:

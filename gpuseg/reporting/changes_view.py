@@ -12,7 +12,7 @@ from gpuseg.reporting.drift_view import DriftView, drift_view
 from gpuseg.reporting.flow_figure import FlowView, flow_view
 from gpuseg.reporting.flow_layout import CustomerFlow
 from gpuseg.reporting.history_view import HistoryView, history_view
-from gpuseg.run_history import changed_share, history_of, moved_share
+from gpuseg.run_history import changed_rows, changed_share, history_of, moved_share
 
 _MODES = {
     "score": "the older model scored the customers of today; no segment was redefined",
@@ -127,14 +127,12 @@ def lead(refresh: Refresh) -> str:
     asked = ", chosen automatically" if refresh.requested == "auto" else ""
     if refresh.requested not in ("auto", refresh.mode):
         asked = f", though the job asks for {refresh.requested}"
-    preparation = (
-        "Features are prepared with the statistics of the older fit."
-        if refresh.preparation == "keep"
-        else "The statistics of the preparation were fitted again."
-    )
-    return (
-        f"{mode[0].upper()}{mode[1:]} (mode {refresh.mode}{asked}: {refresh.reason}). {preparation}"
-    )
+    sentence = f"{mode[0].upper()}{mode[1:]} (mode {refresh.mode}{asked}: {refresh.reason})."
+    if refresh.mode == "score":
+        return sentence
+    if refresh.preparation == "keep":
+        return f"{sentence} Features are prepared with the statistics of the older fit."
+    return f"{sentence} The statistics of the preparation were fitted again."
 
 
 def events_by_level(refresh: Refresh) -> list[Events]:
@@ -193,7 +191,7 @@ def _numbers(refresh: Refresh) -> list[Figure]:
     figures = []
     if (share := changed_share(refresh)) is not None:
         text = "in another segment because the definition moved"
-        changed = fmt.count(refresh.definitions[0].changed, "row")
+        changed = fmt.count(changed_rows(refresh), "row")
         figures.append(Figure(changed, fmt.percent(share), text))
     if refresh.migration is not None and (share := moved_share(refresh)) is not None:
         text = "in another segment than in the older output"

@@ -7,7 +7,7 @@ from gpuseg.printable import printable
 from gpuseg.refresh_record import Refresh
 from gpuseg.reporting.changes_view import current_names, events_by_level
 from gpuseg.reporting.drift_view import in_a_sentence
-from gpuseg.run_history import changed_share, moved_share
+from gpuseg.run_history import changed_rows, changed_share, moved_share
 
 _WIDTH = 10
 """Of the word at the beginning of a line."""
@@ -65,7 +65,7 @@ def _changed(refresh: Refresh) -> list[str]:
     share = changed_share(refresh)
     if share is None:
         return []
-    rows = count(refresh.definitions[0].changed, "row")
+    rows = count(changed_rows(refresh), "row")
     return [f"{rows} ({percent(share)}) in another segment by the new definition"]
 
 

@@ -224,10 +224,15 @@ def test_history_has_a_line_for_each_segment_and_each_measure() -> None:
 
 
 def test_scored_rows_have_drift_and_changes_as_well() -> None:
-    content = {**make_scores_manifest(), "drift": drift(3), "refresh": refresh(mode="score")}
+    content = {
+        **make_scores_manifest(),
+        "drift": drift(3),
+        "refresh": refresh(mode="score", definitions=[]),
+    }
     page = Page(render_scores_report(ScoresManifest.from_json(content)))
     assert "Drift since the fit" in page.text and "Since the last run" in page.text
     assert "they moved because their values changed" in page.text
+    assert "0 rows (0.0%)" in page.text and "180 customers (4.5%)" in page.text
     assert len(page.attributes("id")) == len(set(page.attributes("id")))
 
 
