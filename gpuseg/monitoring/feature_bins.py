@@ -32,8 +32,9 @@ def bins_of_sample(x: NDArray[np.float32]) -> FeatureBins:
     """Return bins that have about as many rows of a sample (m, d) each; NaN is left out.
 
     Edge i of m values is the one at place ceil(i·m / 256) in their order, i = 1 … 255. Equal
-    edges have empty bins between them. The position of an empty bin is its upper edge, and that of
-    the last bin its lower one.
+    edges have empty bins between them. If the first two are the lowest value, the first one is put
+    just below it: other rows may have lower values, and these then have a bin of their own. The
+    position of an empty bin is its upper edge, and that of the last bin its lower one.
     """
     d = x.shape[1]
     edges = np.full((d, N_BINS - 1), np.inf, np.float32)
@@ -43,9 +44,17 @@ def bins_of_sample(x: NDArray[np.float32]) -> FeatureBins:
         if values.size:
             places = -(-np.arange(1, N_BINS) * values.size // N_BINS) - 1
             edges[f] = values[places]
+            if edges[f, 1] == values[0]:
+                edges[f, 0] = _below(edges[f, 1])
             positions[f] = _positions(values.astype(np.float64), edges[f])
             std[f] = values.std(dtype=np.float64)
     return FeatureBins(edges, positions, std)
+
+
+def _below(value: np.float32) -> np.float32:
+    """Return the next lower float32 that is not subnormal: some processors take these for 0."""
+    lower, least = np.nextafter(value, np.float32(-np.inf)), np.finfo(np.float32).tiny
+    return lower if abs(lower) >= least or not np.isfinite(lower) else -least
 
 
 def _positions(values: NDArray[np.float64], edges: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -21,6 +21,9 @@ def test_bins_are_quantiles_of_the_sample() -> None:
         values = np.sort(x[~np.isnan(x[:, f]), f])
         m = len(values)
         expected = [values[int(np.ceil(i * m / 256)) - 1] for i in range(1, 256)]
+        if expected[1] == values[0]:
+            assert -1e-37 < bins.edges[f, 0] < expected[0] == 0
+            expected[0] = bins.edges[f, 0]
         assert bins.edges[f].tolist() == expected
         assert bins.std[f] == pytest.approx(values.std(dtype=float), rel=1e-12)
         place = (bins.edges[f] < values[:, None]).sum(axis=1)
@@ -31,7 +34,17 @@ def test_bins_are_quantiles_of_the_sample() -> None:
         assert (np.diff(bins.positions[f]) >= 0).all()
     assert np.isinf(bins.edges[3]).all() and bins.std[3] == 0 and not bins.positions[3].any()
     few = bins_of_sample(x[:3, :1])
-    assert set(few.edges[0].tolist()) == set(x[:3, 0].tolist())
+    assert set(few.edges[0, 1:].tolist()) == set(x[:3, 0].tolist())
+
+
+@pytest.mark.parametrize("lowest", [0.0, 1.0, -3.5, 1e-38, 3e38])
+def test_values_below_the_lowest_one_have_a_bin_of_their_own(lowest: float) -> None:
+    x = np.full((300, 1), lowest, np.float32)
+    x[200:] = np.float32(lowest) + np.float32(abs(lowest) / 8 + 1e-30)
+    edges = bins_of_sample(x).edges[0]
+    lower = np.float32(lowest) - np.float32(abs(lowest) / 8 + 1e-30)
+    bins = np.searchsorted(edges, np.array([lower, lowest, x[-1, 0]], np.float32))
+    assert bins[0] == 0 < bins[1] < bins[2]
 
 
 def far_rows(distance: npt.NDArray[np.float32], far: np.float32) -> int:
