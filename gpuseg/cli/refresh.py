@@ -1,6 +1,6 @@
 """The command refresh: a job continues the segments of an older output."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,7 +26,7 @@ def refresh(
         typer.Option("--from", metavar="OUTPUT", help="Path or URL of the older output."),
     ],
     mode: Annotated[
-        str | None,
+        Literal["auto", "score", "warm", "fresh"] | None,
         typer.Option("--mode", metavar="MODE", help="auto, score, warm or fresh; see [refresh]."),
     ] = None,
     append: Annotated[
@@ -38,14 +38,13 @@ def refresh(
     as_json: AsJson = False,
 ) -> None:
     """Run a job again: segments that survive keep their numbers, and it says who moved."""
-    given = [] if mode is None else [f"refresh.mode={mode}"]
-    overrides = [*(set_ or []), *given, *(["output.overwrite=true"] if overwrite else [])]
+    overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     values = read_job(job, overrides)
     start_importing_for_workers(values)
     from gpuseg.jobs.refresh.run_refresh import refresh as refresh_output
 
     with shown_progress() as progress:
-        result = refresh_output(values, older, append=append, progress=progress)
+        result = refresh_output(values, older, mode=mode, append=append, progress=progress)
     path = redacted(result.path)
 
     def show() -> None:

@@ -104,7 +104,10 @@ def segment_job(ctx: RunContext, continuation: Continuation | None = None) -> Ru
         built = build_features(ctx, step, None if continuation is None else continuation.borders)
         step = plan_table(spec, ctx.plan.resolved, built.table)
     plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
-    kept = None if continuation is None else continuation.model.pipeline.used_encoders
+    kept = None
+    if continuation is not None:
+        continuation.check_ids(plan.dataset)
+        kept = continuation.model.pipeline.used_encoders
     rows = load_rows(ctx, plan, kept)
     from gpuseg.jobs.segment_table import segment_table  # see `jobs.import_later`
 

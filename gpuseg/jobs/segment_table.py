@@ -13,7 +13,7 @@ from gpuseg.jobs.refresh.describe_life import describe_life
 from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
 from gpuseg.jobs.stages.drift_reference import with_reference
 from gpuseg.jobs.stages.load_rows import LoadedInput
-from gpuseg.jobs.stages.preprocess import preprocess
+from gpuseg.jobs.stages.preprocess import PreprocessedRows, preprocess
 from gpuseg.jobs.stages.profile import SegmentProfiles
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.segment import segment
@@ -55,7 +55,7 @@ def segment_table(
     def attempt() -> tuple[ManifestInputs, SegmentProfiles, NumberedSegments]:
         fitted = segment(ctx, plan, prepared, older)
         numbered = number_segments(ctx, continuation, prepared, fitted)
-        result = with_reference(ctx, prepared.fit, prepared.raw_counts, numbered.result)
+        result = _with_reference(ctx, prepared, numbered.result, continuation)
         profile = collect_profile(ctx, prepared, result, built)
         inputs = ManifestInputs(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,
@@ -73,3 +73,21 @@ def segment_table(
     life, changes = describe_life(ctx, continuation, rows, prepared, inputs, profiles, numbered)
     manifest = describe(ctx, inputs, profiles, life)
     return publish(ctx, manifest, inputs, built, changes), inputs.result
+
+
+def _with_reference(
+    ctx: RunContext,
+    prepared: PreprocessedRows,
+    result: SegmentationResult,
+    continuation: Continuation | None,
+) -> SegmentationResult:
+    """Return the result with what drift is measured against.
+
+    Rows that are appended are a part of all rows: those of the older fit stay the measure.
+    """
+    if continuation is None or continuation.mode != "append":
+        return with_reference(ctx, prepared.fit, prepared.raw_counts, result)
+    reference = continuation.model.reference
+    if reference is None:
+        return result
+    return replace(result, model=result.model.with_reference(reference))

@@ -78,6 +78,7 @@ def join_segments(
     staging: Staging,
     context: TaskContext = ONE_THREAD,
     memory_limit: int = MEMORY_LIMIT,
+    is_whole: bool = True,
 ) -> JoinedOutputs:
     """Join two outputs by id, and write the customers whose segment changed, who came or left.
 
@@ -95,6 +96,9 @@ def join_segments(
         Threads to use. The rows of the newer output are reported as they are joined.
     memory_limit : int
         Bytes that it may take.
+    is_whole : bool, default True
+        Whether the newer output has all customers. If it has some of them, the others have not
+        left, and are not in the migration.
 
     Raises
     ------
@@ -108,7 +112,12 @@ def join_segments(
     before, now = read_footers(older), read_footers(newer)
     size = max(before.bytes_per_id, now.bytes_per_id)
     join = SegmentJoin(
-        before, now, keys_of_types(before.id_type, now.id_type, size), context, memory_limit
+        before,
+        now,
+        keys_of_types(before.id_type, now.id_type, size),
+        context,
+        memory_limit,
+        is_whole,
     )
     with closing(join.changes()) as changes:
         parts = write_changes(staging, str(newer.id), changes)
@@ -126,6 +135,8 @@ def join_segments(
     ]
     repeated = sum(output.repeated + output.missing for output in left_out)
     migration = migration.model_copy(update={"repeated": repeated})
+    if not is_whole:
+        migration = _without_others(migration)
     older_left, newer_left = left_out
     return JoinedOutputs(migration, None, tuple(parts), older_left, newer_left, _warning(migration))
 
@@ -148,6 +159,12 @@ def _migration(column: str, cells: Cells) -> Migration:
         came=sum(cell.customers for cell in rows if cell.before is None),
         left=sum(cell.customers for cell in rows if cell.now is None),
     )
+
+
+def _without_others(migration: Migration) -> Migration:
+    """Return the migration without customers that the newer output does not have."""
+    cells = tuple(cell for cell in migration.cells if cell.now is not None)
+    return migration.model_copy(update={"cells": cells, "left": 0})
 
 
 def _warning(migration: Migration) -> str | None:

@@ -53,6 +53,8 @@ class SegmentJoin:
     context : TaskContext
     memory_limit : int
         Bytes that the join may take.
+    is_whole : bool
+        Whether customers that the newer output does not have are changes: they have left.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class SegmentJoin:
         keys: IdKeys,
         context: TaskContext,
         memory_limit: int,
+        is_whole: bool = True,
     ) -> None:
+        self._is_whole = is_whole
         self._groups = {"older": older, "newer": newer}
         self._keys, self._context = keys, context
         size = keys.bytes_per_id
@@ -82,7 +86,10 @@ class SegmentJoin:
             def join(window: IdWindow) -> tuple[Cells, pa.Table]:
                 before = rows_between(older, window.older, self._keys, window)
                 now = rows_between(newer, window.newer, self._keys, window)
-                return joined(self._keys, *self._keys.align(before, now))
+                cells, table = joined(self._keys, *self._keys.align(before, now))
+                if not self._is_whole:
+                    table = table.filter(pc.is_valid(table[TO]))
+                return cells, table
 
             for cells, table in self._context.map(join, windows, self._groups["newer"].rows):
                 self.cells.update(cells)

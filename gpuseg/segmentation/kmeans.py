@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -207,9 +208,8 @@ def _refit(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> Segme
 
     The number of clusters stays.
     """
-    from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+    from gpuseg.algorithms.kmeans.fit import assign_rows, sweep_kmeans
     from gpuseg.models.kmeans import KMeansModel
-    from gpuseg.sharding import row_passes as passes
 
     executor, backend = context.executor, context.backend
     warm_start = _older_centers(context, older)
@@ -222,12 +222,13 @@ def _refit(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> Segme
         )[0]  # fmt: skip
 
     fit, reason, is_warm = fitted([[warm_start]]), "from the older centers on", True
+    if fit.converged and fit.n_iter == 1:  # it moved them by tol at most
+        fit, reason = _unmoved(context, fit, warm_start), "the older centers need not move"
     if older.may_seed:
         fresh = fitted(None)
         is_warm, reason = _choose_start(fit, fresh, params, warm_start, context, older)
         if is_warm:
-            grids = context.statistics.inertia_grid(fit.centers.values)
-            executor.apply(passes.assign, backend, [(fit.centers, grids)], [0])
+            assign_rows(executor, backend, context.statistics, fit.centers)
         else:
             fit = fresh
     _check_fits([fit], spec, context.warn)
@@ -242,6 +243,16 @@ def _refit(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> Segme
         start=reason,
         is_warm=is_warm,
     )
+
+
+def _unmoved(context: FitContext, fit: KMeansFit, centers: NDArray[np.float64]) -> KMeansFit:
+    """Return the fit with the centers that it started from: no row changes where no data has."""
+    from gpuseg.algorithms.kmeans.fit import assign_rows
+    from gpuseg.backends.types import Centers
+
+    unmoved = Centers(centers, context.statistics.shift)
+    sums = assign_rows(context.executor, context.backend, context.statistics, unmoved)
+    return replace(fit, centers=unmoved, inertia=sums.inertia, sizes=sums.sizes)
 
 
 def _older_centers(context: FitContext, older: OlderSegments) -> NDArray[np.float64]:

@@ -35,6 +35,15 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
     _check_preparation(spec, older)
     _check_source(spec, older)
     _check_duplicates(spec, mode)
+    if mode == "append" and spec.refresh.preparation == "fit":
+        raise ConfigError(
+            "refresh.append_fits_preparation",
+            "rows that are appended are prepared as the older ones were",
+            value="fit",
+            rule="must be 'keep' if rows are appended",
+            hint="leave `preparation` out",
+            parameter="refresh_preparation",
+        )
     if mode in ("warm", "append") and (reason := spec.algorithm.why_not_warm(spec.segment, model)):
         raise ConfigError(
             "refresh.no_warm_start",

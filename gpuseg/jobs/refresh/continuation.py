@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from gpuseg.drift_record import Drift
-from gpuseg.lineage.migration import JoinedOutputs
+from gpuseg.lineage.migration import JoinedOutputs, refuse_other_ids
 from gpuseg.output_kind import OutputKind
 from gpuseg.preprocessing.keep import KeptPreprocessing
 from gpuseg.preprocessing.pca import Components
@@ -25,6 +26,7 @@ from gpuseg.segmentation.base import OlderSegments
 
 if TYPE_CHECKING:
     from gpuseg.features.rfm import Borders
+    from gpuseg.io.parquet.dataset import Dataset
     from gpuseg.jobs.refresh.older_output import OlderOutput
     from gpuseg.models.base import SegmentModel
 
@@ -105,6 +107,17 @@ class Continuation:
     def model(self) -> SegmentModel:
         """The older model."""
         return self.older.model
+
+    def check_ids(self, dataset: Dataset) -> None:
+        """Refuse ids that cannot be compared with those of the older output, before any work.
+
+        Raises
+        ------
+        DataError
+        """
+        if dataset.id is not None:
+            written = dataset.files[0].schema.field(dataset.id).type
+            refuse_other_ids(self.older.parts, written if dataset.id_key is None else pa.string())
 
     @property
     def borders(self) -> Borders | None:

@@ -26,12 +26,16 @@ def migrate(
     ResourceError
         If there is no room for the files.
     """
-    older = continuation.older
-    before = LabeledParts.published(older.files.saved.storage, older.manifest.parts)
     now = LabeledParts.staged(run.output.staging, parts, id)
     with run.reporter.stage("compare customers", sum(part.rows for part in parts)) as stage:
         context = TaskContext(run.executor.local_threads, stage.advance)
-        joined = join_segments(before, now, run.output.staging, context)
+        joined = join_segments(
+            continuation.older.parts,
+            now,
+            run.output.staging,
+            context,
+            is_whole=continuation.mode != "append",
+        )
     if joined.no_migration is not None:
         run.reporter.log(f"customers are not compared: {joined.no_migration}")
     if joined.warning is not None:

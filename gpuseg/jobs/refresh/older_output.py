@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuseg.errors import DataError, parameter_names
 from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
 from gpuseg.lineage.history import history_of
+from gpuseg.lineage.labeled_parts import LabeledParts
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.redaction import redacted
@@ -30,11 +31,14 @@ class OlderOutput:
         Of the output itself.
     fit : Manifest
         Of the run that fitted the model; the same where that run wrote the output.
+    parts : LabeledParts
+        The segments of its customers.
     """
 
     files: ModelFiles
     manifest: Manifest | ScoresManifest
     fit: Manifest
+    parts: LabeledParts
 
     @property
     def model(self) -> SegmentModel:
@@ -107,4 +111,6 @@ def load_older_output(path: str, storage_options: Mapping[str, Any] | None) -> O
                 hint="give the output folder of a run, not its _model",
                 parameter="path",
             )
-        return OlderOutput(files, read_any_manifest(saved.storage), saved.manifest)
+        manifest = read_any_manifest(saved.storage)
+        parts = LabeledParts.published(saved.storage, manifest.parts)
+        return OlderOutput(files, manifest, saved.manifest, parts)

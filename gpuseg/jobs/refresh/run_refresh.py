@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpuseg.errors import parameter_names
+from gpuseg.errors import ConfigError, parameter_names
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.job_file import load_job
@@ -76,6 +76,14 @@ def refresh(
     >>> import gpuseg
     >>> gpuseg.refresh("job.toml", "out/2026-Q1")  # doctest: +SKIP
     """
+    if append and mode is not None:
+        raise ConfigError(
+            "refresh.append_with_mode",
+            "rows that are appended update the older centers, in no other mode",
+            value=mode,
+            parameter="mode",
+            hint="leave one of the two out",
+        )
     given = [] if mode is None else [f"refresh.mode={mode}"]
     spec = load_job(job, [*overrides, *given])
     with parameter_names({**job_names(spec), "older": "from"}):

@@ -224,6 +224,8 @@ def _score_table(
     saved = model_files.saved
     table = plan_pass(run, saved, 0 if lookalikes is None else lookalikes.n)
     step = table.step
+    if continuation is not None:
+        continuation.check_ids(step.dataset)
     if personal := warning_of_personal_ids(spec, step.dataset):
         run.reporter.warn(personal)
 
