@@ -38,7 +38,7 @@ import gpuseg
 MANIFEST_KEYS = [
     "format", "gpuseg", "run_id", "started", "job", "input", "backend", "reader", "devices",
     "executor", "versions", "result", "sweep", "seconds", "features", "preparation", "profile",
-    "segments", "parts", "warnings", "lineage",
+    "segments", "parts", "lineage", "warnings",
 ]  # fmt: skip
 
 
