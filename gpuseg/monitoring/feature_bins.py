@@ -46,8 +46,10 @@ def bins_of_sample(x: NDArray[np.float32]) -> FeatureBins:
             edges[f] = values[places]
             if edges[f, 1] == values[0]:
                 edges[f, 0] = _below(edges[f, 1])
-            positions[f] = _positions(values.astype(np.float64), edges[f])
-            std[f] = values.std(dtype=np.float64)
+            exact = values.astype(np.float64)
+            ends = np.append(np.searchsorted(values, edges[f], side="right"), values.size)
+            positions[f] = _positions(exact, ends, edges[f].astype(np.float64))
+            std[f] = exact.std()
     return FeatureBins(edges, positions, std)
 
 
@@ -57,12 +59,13 @@ def _below(value: np.float32) -> np.float32:
     return lower if abs(lower) >= least or not np.isfinite(lower) else -least
 
 
-def _positions(values: NDArray[np.float64], edges: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the mean of the values of each bin; values are sorted."""
-    bins = np.searchsorted(edges, values, side="left")
-    rows = np.bincount(bins, minlength=N_BINS)
-    sums = np.bincount(bins, values, N_BINS)
-    upper = np.append(edges, edges[-1]).astype(np.float64)
+def _positions(
+    values: NDArray[np.float64], ends: NDArray[np.int64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the mean of the values of each bin; values are sorted, and bins end at `ends`."""
+    rows = np.diff(ends, prepend=0)
+    sums = np.bincount(np.repeat(np.arange(N_BINS), rows), values, N_BINS)
+    upper = np.append(edges, edges[-1])
     positions = np.where(rows > 0, sums / np.maximum(rows, 1), upper)
     # Rounding may put the mean of a bin beyond its edges.
     positions[:-1] = np.minimum(positions[:-1], edges)
