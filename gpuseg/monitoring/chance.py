@@ -45,10 +45,13 @@ def _with_rare(counts: Counts, is_rare: NDArray[np.bool_]) -> list[int]:
 
 
 def _chi_square(degrees: int, level: float) -> float:
-    """Return the value that chi-square exceeds with this probability (Wilson and Hilferty, 1931).
+    """Return the value that chi-square exceeds with this probability.
 
-    It is up to a sixth too high for one degree, at levels of one in a million.
+    That of several degrees is by Wilson and Hilferty (1931), and up to a tenth too high at
+    levels of one in a million.
     """
+    if degrees == 1:
+        return NormalDist().inv_cdf(1 - level / 2) ** 2
     part = 2 / (9 * degrees)
     z = NormalDist().inv_cdf(1 - level)
     return float(degrees * (1 - part + z * math.sqrt(part)) ** 3)

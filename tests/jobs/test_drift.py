@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import helpers
 from support.errors import raises
+from support.fitted_outputs import CASES, fitted, kept_rows
 from support.helpers import call, leftovers, listing
 
 import gpuseg
@@ -21,6 +23,10 @@ from gpuseg.errors import ConfigError, DataError
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 N = 3000
+
+FEW = ("hashed_ids", "drop", "ordinal", "vectors_with_gaps", "hierarchy", "dbscan_of_all",
+       "all_steps", "large_offsets_scaled")  # fmt: skip
+"""Cases that together have every kind of column, of preparation and of algorithm."""
 
 
 def table(seed: int, shift: float = 0.0, plans: tuple[str, ...] = ("a", "b")) -> pa.Table:
@@ -76,6 +82,22 @@ def test_the_rows_of_the_fit_have_no_drift_at_all(folder: Path) -> None:
     assert (drift.inertia_now, drift.far_now) == (
         pytest.approx(drift.inertia_before, rel=1e-12), drift.far_before,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES if helpers.THOROUGH else FEW)
+def test_every_kind_of_model_finds_no_drift_in_its_rows(case: str, tmp_path: Path) -> None:
+    """The rows of the fit are counted as at the fit, whatever the preparation."""
+    pq.write_table(kept_rows(case), tmp_path / "rows.parquet", row_group_size=64)
+    drift = gpuseg.drift(fitted(case), tmp_path / "rows.parquet").record
+    assert drift.rows_now == drift.rows_before
+    assert drift.features or drift.categories
+    for each in (*drift.features, *drift.categories):
+        assert each.psi == 0 and each.missing_before == each.missing_now
+    assert not any(each.unseen for each in drift.categories)
+    assert drift.segment_psi == 0 and not drift.alarms
+    for segment in drift.segments:
+        assert segment.share_before == segment.share_now
+        assert segment.far_before == segment.far_now
 
 
 def test_other_rows_raise_alarms(folder: Path) -> None:
