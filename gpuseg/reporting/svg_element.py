@@ -5,6 +5,8 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
+from gpuseg.printable import printable
+
 _NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[] 1"), frozenset("mwMW@%—…ABCDGHKNOQRUVXYZ&")
 
 _CHARACTER, _NARROW_CHARACTER, _WIDE_CHARACTER, _FULL_CHARACTER = 8.3, 5.2, 13.0, 13.5
@@ -34,9 +36,9 @@ def svg_element(
     description : tuple of str, optional
         What the figure shows, in sentences, after an identifier that the page has once.
     """
-    described, body = "", "".join(parts)
+    label, described, body = printable(label), "", "".join(parts)
     if description is not None:
-        identifier, text = map(escape, description)
+        identifier, text = (escape(printable(each)) for each in description)
         described = f' aria-describedby="{identifier}"'
         body = f'<title>{escape(label)}</title><desc id="{identifier}">{text}</desc>{body}'
     return Markup(
