@@ -39,7 +39,8 @@ class SegmentModel(ABC):
     """A fitted segmentation: it assigns new rows to segments, and is saved as files.
 
     A subclass is a frozen dataclass, with ``repr=False``. It has `name`, `pipeline`, `n_clusters`,
-    `_assign`, `to_files` and `from_files`, and registers itself by `register_model`.
+    `_assign`, `to_files` and `from_files`, and registers itself by `register_model`. With a field
+    `identity` its segments keep their numbers in a refresh, with `reference` it knows the drift.
 
     Attributes
     ----------
@@ -76,9 +77,17 @@ class SegmentModel(ABC):
         return None
 
     @property
+    def keeps_identity(self) -> bool:
+        """Whether the class of the model has a field `identity`."""
+        return self._has_field("identity")
+
+    @property
     def keeps_reference(self) -> bool:
         """Whether the class of the model has a field `reference`."""
-        return any(field.name == "reference" for field in fields(self))  # type: ignore[arg-type]
+        return self._has_field("reference")
+
+    def _has_field(self, name: str) -> bool:
+        return any(field.name == name for field in fields(self))  # type: ignore[arg-type]
 
     @property
     def segment_ids(self) -> NDArray[np.int32]:

@@ -21,6 +21,7 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 import gpuseg
 from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
+from gpuseg.jobs.refresh.run_refresh import refresh
 from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models import base, plugins
 from gpuseg.models.base import SegmentModel, model_files, register_model
@@ -171,6 +172,15 @@ def test_a_job_of_the_plugin(bands: None, file: Path, tmp_path: Path) -> None:
     for model in (result.model, gpuseg.load_model(tmp_path / "out")):
         assert isinstance(model, BandsModel)
         assert np.array_equal(model.predict(x), segment)
+
+
+def test_a_refresh_of_the_plugin_only_scores(bands: None, file: Path, tmp_path: Path) -> None:
+    gpuseg.run(file)
+    again = f"output.path={tmp_path / 'again'}"
+    with raises("refresh.no_place_for_numbers", ConfigError, parameter="refresh_mode"):
+        refresh(file, tmp_path / "out", mode="fresh", overrides=[again])
+    refresh(file, tmp_path / "out", mode="score", overrides=[again])
+    assert read_parts(tmp_path / "again")["segment"] == read_parts(tmp_path / "out")["segment"]
 
 
 def test_the_report_of_the_plugin(

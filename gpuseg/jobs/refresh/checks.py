@@ -32,6 +32,15 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
             hint=f"set algorithm = {model.name!r}, or start again with gpuseg run",
             parameter="segment_algorithm",
         )
+    if mode != "score" and not model.keeps_identity:
+        raise ConfigError(
+            "refresh.no_place_for_numbers",
+            f"models of {model.name} cannot keep the numbers of their segments",
+            value=mode,
+            rule="must be 'score' for a class of models without a field `identity`",
+            hint="use `mode` = 'score', or start again with gpuseg run",
+            parameter="refresh_mode",
+        )
     _check_preparation(spec, older)
     _check_source(spec, older)
     _check_duplicates(spec, mode)

@@ -137,7 +137,7 @@ def _identity(
 def with_lineage(result: SegmentationResult, lineage: tuple[Lineage, ...]) -> SegmentationResult:
     """Return the result with the lineage in its model, if its class has a place for it."""
     model = result.model
-    if "identity" not in getattr(model, "__dataclass_fields__", ()):
+    if not model.keeps_identity:
         return result
     return replace(result, model=model.with_identity(SegmentIdentity(model.identity.ids, lineage)))
 
