@@ -111,6 +111,20 @@ def test_the_lines_of_the_fit_have_its_labels(fitted: Path, folder: Path, tmp_pa
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
+def test_lines_and_built_features_of_the_fit_have_no_drift(
+    fitted: Path, folder: Path, tmp_path: Path
+) -> None:
+    scored = gpuseg.score(fitted, folder / "lines.parquet", tmp_path / "out", snapshot=SNAPSHOT)
+    of_lines = gpuseg.drift(fitted, folder / "lines.parquet", snapshot=SNAPSHOT).record
+    of_features = gpuseg.drift(fitted, fitted / "_features", built_features=True).record
+    assert of_lines == of_features == scored.record.drift
+    assert all(each.psi == 0 for each in (*of_lines.features, *of_lines.categories))
+    later = gpuseg.drift(
+        fitted, folder / "lines.parquet", snapshot=datetime.date(2026, 4, 1)
+    ).record
+    assert any(each.psi > 0 for each in (*later.features, *later.categories))
+
+
 def test_some_customers_have_the_labels_of_the_fit(fitted: Path, tmp_path: Path) -> None:
     """Scores of RFM are by the borders of the fit, not by those of these customers."""
     some = lines()
