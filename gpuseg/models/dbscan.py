@@ -132,15 +132,17 @@ class DBSCANModel(SegmentModel):
     def from_files(cls, folder: ModelFolder) -> "DBSCANModel":
         """Build the model from its files; see `SegmentModel.from_files`."""
         saved = validated_values(SavedDBSCAN, folder.description())
-        pipeline = FeaturePipeline.from_saved(saved, folder.tensors())
+        pipeline, n_clusters = FeaturePipeline.from_saved(saved, folder.tensors()), saved.n_clusters
+        identity = SegmentIdentity.from_saved(
+            saved.segment_ids, saved.lineage, {SEGMENT: n_clusters}
+        )
+        ids = identity.of(SEGMENT, n_clusters)
         return cls(
             replace(pipeline, metric=saved.metric),
             DBSCANParams(**{name: getattr(saved, name) for name in DBSCANParams.model_fields}),
             tuple(saved.core_files),
-            saved.n_clusters,
+            n_clusters,
             folder,
-            SegmentIdentity.from_saved(
-                saved.segment_ids, saved.lineage, {SEGMENT: saved.n_clusters}
-            ),
-            read_drift_file(folder, pipeline.features) if saved.drift else None,
+            identity,
+            read_drift_file(folder, pipeline.features, ids) if saved.drift else None,
         )

@@ -171,12 +171,17 @@ class HierarchicalModel(SegmentModel):
         finest, ids = level_column(saved.levels[-1]), saved.segment_ids
         if len(saved.levels) > 1 and ids.get(finest) != ids.get(SEGMENT):
             raise ValueError(f"segment_ids.{finest} must be segment_ids.{SEGMENT}")
+        identity = SegmentIdentity.from_saved(saved.segment_ids, saved.lineage, n_clusters)
+        reference = None
+        if saved.drift:
+            numbers = identity.of(SEGMENT, saved.levels[-1])
+            reference = read_drift_file(folder, pipeline.features, numbers)
         return cls(
             KMeansModel(pipeline, centers),
             Hierarchy(merges),
             tuple(saved.levels),
-            SegmentIdentity.from_saved(saved.segment_ids, saved.lineage, n_clusters),
-            read_drift_file(folder, pipeline.features) if saved.drift else None,
+            identity,
+            reference,
         )
 
 

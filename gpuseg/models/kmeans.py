@@ -127,13 +127,14 @@ class KMeansModel(SegmentModel):
         identity = SegmentIdentity.from_saved(
             saved.segment_ids, saved.lineage, {SEGMENT: n_clusters}
         )
-        if (np.diff(identity.of(SEGMENT, n_clusters)) < 0).any():
+        ids = identity.of(SEGMENT, n_clusters)
+        if (np.diff(ids) < 0).any():
             raise ValueError("segment_ids.segment must rise, as centers are in the same order")
         return cls(
             pipeline,
             saved_centers(tensors, n_clusters, width),
             identity,
-            read_drift_file(folder, pipeline.features) if saved.drift else None,
+            read_drift_file(folder, pipeline.features, ids) if saved.drift else None,
         )
 
 
