@@ -100,7 +100,7 @@ def test_a_page_that_is_refreshed_escapes_what_comes_from_the_data() -> None:
             previous_names={"0": bad},
         ),
         drift=drift(features=[feature_drift(bad, 0.5)], n_features=1),
-        history=[{**entry, "sizes": {"9": 2}, "names": {"0": bad, "9": bad}} for entry in history()],
+        history=[{**each, "sizes": {"9": 2}, "names": {"0": bad, "9": bad}} for each in history()],
     )  # fmt: skip
     html = render_report(manifest)
     assert "<script" not in html and "\u202e" not in html
