@@ -38,7 +38,7 @@ def test_bins_are_quantiles_of_the_sample() -> None:
 
 
 @pytest.mark.parametrize("lowest", [0.0, 1.0, -3.5, 1e-38, 3e38])
-def test_values_below_the_lowest_one_have_a_bin_of_their_own(lowest: float) -> None:
+def test_values_below_the_lowest_one_have_a_separate_bin(lowest: float) -> None:
     x = np.full((300, 1), lowest, np.float32)
     x[200:] = np.float32(lowest) + np.float32(abs(lowest) / 8 + 1e-30)
     edges = bins_of_sample(x).edges[0]
