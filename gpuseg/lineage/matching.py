@@ -24,7 +24,9 @@ newcomers: these are far, and do not count.
 Of all assignments of new segments to old ones by these pairs, the one with the most rows wins. From
 0.5 on at most one pair of a segment can be above the threshold. If several assignments have as many
 rows, the old segments choose in the order of their numbers, and each takes the first position that
-leaves as many rows to the others.
+leaves as many rows to the others. With a lower threshold, more than 128 segments may be connected by
+such pairs: then the first assignment that the Hungarian algorithm finds is taken, which is always
+the same for the same table.
 
 Where no row at all is inside of an old segment and of a new one, centers decide: see
 `_match_by_centers`.
@@ -40,6 +42,10 @@ from gpuseg.lineage.newcomers import with_newcomers_far
 from gpuseg.lineage.overlap import OverlapTable
 from gpuseg.record import NOISE
 from gpuseg.refresh_record import MatchThresholds
+
+_MAX_TIED = 128
+"""Segments that are connected by pairs, up to which ties are resolved: that takes many assignments.
+From a threshold of 0.5 on, only segments with pairs of exactly one half are connected."""
 
 _MAX_CENTER_PAIRS = 2**22
 """Pairs of an old and a new center whose distances are in memory at a time: 32 MiB."""
@@ -184,6 +190,8 @@ def _components(before: NDArray[np.int64], now: NDArray[np.int64]) -> list[NDArr
 def _best_pairs(overlap: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Return the assignment with the most rows, and of several the first one; 0 is no pair."""
     best = _assignment(overlap)
+    if max(overlap.shape) > _MAX_TIED:
+        return sorted(best.items())
     total = sum(overlap[i, j] for i, j in best.items())
     pairs: list[tuple[int, int]] = []
     for i in range(len(overlap)):
