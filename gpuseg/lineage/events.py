@@ -261,6 +261,8 @@ class _Sentences:
             subject += f' as "{name}"'
         if self._matching.matched_by_centers:
             sentence = f"{subject}: its center is the nearest; no customers could be compared."
+        elif segment not in self._of_old[segment]:  # rows were appended to others
+            sentence = f"{subject}: none of these customers were in it."
         else:
             sentence = f"{subject} with {percent(self._of_old[segment][segment])} of its customers."
         return self._event("survived", (segment,), (segment,), sentence)

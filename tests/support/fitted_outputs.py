@@ -293,7 +293,7 @@ def kept_rows(name: str) -> pa.Table:
     """Return the input rows that the output has, in its order."""
     case, rows = CASES[name], input_rows(name)
     if case.prepare.get("missing") == "drop":
-        rows = rows.filter(_is_complete(rows))
+        rows = rows.filter(is_complete(rows))
     if case.prepare.get("duplicates") == "first":
         first = dict.fromkeys(rows[ID if case.id is None else case.id].to_pylist())
         ids = rows[case.id].to_pylist()
@@ -385,7 +385,7 @@ def _spark_vectors(rows: npt.NDArray[np.float64]) -> pa.Array:
     )
 
 
-def _is_complete(rows: pa.Table) -> pa.Array:
+def is_complete(rows: pa.Table) -> pa.Array:
     has_gap = np.zeros(len(rows), bool)
     for column in rows.columns:
         has_gap |= column.is_null().to_numpy()

@@ -102,7 +102,7 @@ def _check_source(spec: JobSpec, older: OlderOutput) -> None:
         )
     given = spec.source.features
     if given is not None:
-        check_features(given, older.model)
+        check_features(list(dict.fromkeys([*given, *spec.prepare.categorical])), older.model)
 
 
 def check_features(columns: list[str], model: SegmentModel) -> None:

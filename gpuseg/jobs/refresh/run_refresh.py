@@ -119,6 +119,9 @@ def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuat
     if requested == "auto" and output.model.reference is None:
         mode = "refit"
         reason = "the older model does not have what drift is measured against"
+    elif requested == "auto" and spec.prepare.duplicates != "keep":
+        mode = "refit"
+        reason = "the older model scores rows as they are read, and ids must be compared first"
     continuation = Continuation(
         output,
         requested,
@@ -143,5 +146,8 @@ def _with_older_features(spec: JobSpec, output: OlderOutput) -> JobSpec:
     source = spec.source.model_copy(update={"features": columns})
     encodings = spec.prepare.categorical
     categorical = {name: encodings[name] for name in columns if name in encodings}
-    prepare = spec.prepare.model_copy(update={"categorical": categorical})
+    transform = spec.prepare.transform
+    if isinstance(transform, dict):
+        transform = {name: transform[name] for name in columns if name in transform}
+    prepare = spec.prepare.model_copy(update={"categorical": categorical, "transform": transform})
     return spec.model_copy(update={section: source, "prepare": prepare})
