@@ -24,9 +24,9 @@ newcomers: these are far, and do not count.
 Of all assignments of new segments to old ones by these pairs, the one with the most rows wins. From
 0.5 on at most one pair of a segment can be above the threshold. If several assignments have as many
 rows, the old segments choose in the order of their numbers, and each takes the first position that
-leaves as many rows to the others. With a lower threshold, more than 128 segments may be connected by
-such pairs: then the first assignment that the Hungarian algorithm finds is taken, which is always
-the same for the same table.
+leaves as many rows to the others. With a lower threshold, more than 128 segments may be connected
+by such pairs: then the first assignment that the Hungarian algorithm finds is taken, which is
+always the same for the same table.
 
 Where no row at all is inside of an old segment and of a new one, centers decide: see
 `_match_by_centers`.
