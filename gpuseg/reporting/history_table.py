@@ -1,6 +1,7 @@
 """The terminal tables of a history: the runs, and the shares of the segments."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -21,21 +22,19 @@ _MAX_NAME_WIDTH = 30
 
 def runs_table(entries: Sequence[HistoryEntry]) -> Table:
     """Build the table of runs, the oldest first."""
-    table = _empty_table(count(len(entries), "run"))
-    table.add_column("Run", no_wrap=True)
-    table.add_column("Date", no_wrap=True)
+    table = _empty_table(count(len(entries), "run"), padding=0)
+    table.caption = "d²: mean squared distance to the own segment; a run begins with its date"
+    table.add_column("Run", overflow="fold", min_width=len("20260701T000000-"))
     table.add_column("Mode", no_wrap=True)
-    for title in (
-        *("Rows", "Segments", "Feature PSI", "Segment PSI"),
-        *("Inertia", "Changed", "Moved"),
-    ):
-        table.add_column(title, justify="right")
+    table.add_column("Rows", justify="right", no_wrap=True)
+    for title in ("Seg-\nments", "Feature\nPSI", "Segment\nPSI", "Mean\nd²", "Changed", "Moved"):
+        table.add_column(title, justify="right", no_wrap=True)
     for entry in entries:
         n_segments = sum(int(segment) >= 0 for segment in entry.sizes)
         table.add_row(
-            cell(entry.run_id), cell(entry.started[:10]), entry.mode, count(entry.rows),
-            count(n_segments), number(entry.feature_psi), number(entry.segment_psi),
-            number(entry.inertia), percent(entry.changed), percent(entry.moved),
+            cell(entry.run_id), entry.mode, count(entry.rows), count(n_segments),
+            number(entry.feature_psi, 2), number(entry.segment_psi, 2), number(entry.inertia, 2),
+            percent(entry.changed), percent(entry.moved),
         )  # fmt: skip
     return table
 
@@ -82,8 +81,8 @@ def latest_name(entries: Sequence[HistoryEntry], segment: int) -> str:
     return next((name for name in names if name is not None), NOTHING if segment >= 0 else "")
 
 
-def _empty_table(title: str) -> Table:
+def _empty_table(title: str, **style: Any) -> Table:
     return Table(
         title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left",
-        caption_style="", caption_justify="left", pad_edge=False,
+        caption_style="", caption_justify="left", pad_edge=False, **style,
     )  # fmt: skip

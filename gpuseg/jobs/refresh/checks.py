@@ -57,10 +57,10 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
         raise ConfigError(
             "refresh.no_warm_start",
             reason,
-            value=mode,
-            rule="the older centers cannot be taken up",
-            hint="use `mode` = 'fresh', or 'auto'",
-            parameter="refresh_mode",
+            rule="a refresh from the older centers has as many segments as there are centers"
+            if mode == "warm"
+            else "new rows alone update the older centers",
+            hint="use `refresh_mode` = 'fresh' or 'auto'" + ", and all rows" * (mode == "append"),
         )
 
 

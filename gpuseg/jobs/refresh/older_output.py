@@ -100,8 +100,8 @@ def load_older_output(path: str, storage_options: Mapping[str, Any] | None) -> O
     ConfigError, DataError, ResourceError
         As `load_output`, and where there is a model without the output around it.
     """
-    with parameter_names({"model_path": "from", "path": "from", "model.path": "from"}):
-        files = load_model_files(path, storage_options)
+    with parameter_names({"model_path": "from", "path": "from"}):
+        files = load_model_files(path, storage_options, "from")
         saved = files.saved
         if saved.manifest is None:
             raise DataError(

@@ -63,17 +63,26 @@ class ModelFiles:
             ) from None  # fmt: skip
 
 
-def load_model_files(path: str, storage_options: Mapping[str, Any] | None) -> ModelFiles:
+def load_model_files(
+    path: str, storage_options: Mapping[str, Any] | None, parameter: str = "model.path"
+) -> ModelFiles:
     """Load the model of a path, and the versions of its files.
 
     The model is loaded a second time: a run may publish another one between the two steps.
+
+    Parameters
+    ----------
+    path : str
+    storage_options : mapping or None
+    parameter : str
+        What errors call the path.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
         As `load_output`.
     """
-    with parameter_names({"path": "model.path"}):
+    with parameter_names({"path": parameter}):
         first = load_output(path, storage_options=storage_options)
         for _ in range(_ATTEMPTS):
             names, folder = first.model.file_names(), first.folder
