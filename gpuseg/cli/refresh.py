@@ -54,7 +54,8 @@ def refresh(
         print_table(_table(result.record))
         print_changes(result.record)
         print_text(f"segments   {path}")
-        print_text(f"changes    {path.rstrip('/')}/_changes")
+        if result.record.refresh is not None and result.record.refresh.migration is not None:
+            print_text(f"changes    {path.rstrip('/')}/_changes")
         print_text(f"report     {path.rstrip('/')}/_report.html")
 
     show_published(show, path)

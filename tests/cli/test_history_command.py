@@ -44,6 +44,19 @@ def test_history_prints_the_runs_and_the_shares(
     assert len(json.loads(as_json.out)) == 6
 
 
+def test_the_table_of_runs_fits_a_usual_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    last = write_output(
+        tmp_path / "last",
+        make_manifest() | {"refresh": refresh(), "drift": drift(), "history": history()},
+    )
+    runs, _ = call(capfd, "history", last).out.split("Shares of the segments")
+    assert "…" not in runs
+    assert all(f"{entry.rows:,}" in runs for entry in gpuseg.history(last))
+
+
 def test_outputs_without_a_history_are_refused(tmp_path: Path) -> None:
     with raises("history.no_outputs"):
         gpuseg.history([])
