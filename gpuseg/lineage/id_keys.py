@@ -48,7 +48,7 @@ def keys_of_types(older: pa.DataType, newer: pa.DataType, bytes_per_id: int = 0)
 def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     if a == b:
         return a
-    kind = np.promote_types(a.to_pandas_dtype(), b.to_pandas_dtype())
+    kind = np.promote_types(str(a), str(b))  # the names of integers are those of NumPy
     return pa.int64() if kind.kind == "f" else pa.from_numpy_dtype(kind)
 
 

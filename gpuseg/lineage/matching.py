@@ -173,13 +173,13 @@ def group_sums(group: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.
 
 def _components(before: NDArray[np.int64], now: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """Return the indices of the pairs of each connected part, in the order of the old numbers."""
+    old, i = np.unique(before, return_inverse=True)
+    new, j = np.unique(now, return_inverse=True)
+    if len(old) == len(new) == len(before):  # each pair stands alone, as it mostly does
+        return [np.array([at]) for at in np.argsort(before).tolist()]
     from scipy.sparse import coo_array  # takes 0.2 s to import
     from scipy.sparse.csgraph import connected_components
 
-    if not len(before):
-        return []
-    old, i = np.unique(before, return_inverse=True)
-    new, j = np.unique(now, return_inverse=True)
     n_nodes = len(old) + len(new)
     graph = coo_array((np.ones(len(i), bool), (i, j + len(old))), shape=(n_nodes, n_nodes))
     _, part = connected_components(graph, directed=False)
