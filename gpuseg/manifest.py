@@ -1078,6 +1078,8 @@ def read_any_manifest(folder: Location) -> Manifest | ScoresManifest:
         content = _content(folder)
         is_object = isinstance(content, Mapping)
         if is_object and output_kind(content) is OutputKind.SCORES:
+            if content.get("format") != FORMAT:
+                raise _unknown_format(content.get("format"))
             return ScoresManifest.from_json(content)
         return Manifest.from_json(content)
 
@@ -1181,7 +1183,11 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
                 f"the manifest of format 1 cannot be converted ({error!r})",
                 hint="run the job again",
             ) from None
-    raise DataError(
+    raise _unknown_format(number)
+
+
+def _unknown_format(number: Any) -> DataError:
+    return DataError(
         "manifest.unknown_format",
         "the format of the manifest is not known",
         value=number,

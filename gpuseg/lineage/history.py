@@ -11,13 +11,14 @@ from gpuseg.run_history import history_of as history_of
 def merged_history(manifests: Iterable[Manifest | ScoresManifest]) -> tuple[HistoryEntry, ...]:
     """Return the runs of outputs and those that they carry, each once, by their start.
 
-    Where outputs carry a run that another one has made, the entry is that of the latter.
+    Where outputs carry a run that another one has made, the entry is that of the latter. Runs that
+    started in the same second stay in the order in which outputs carry them.
     """
     entries: dict[str, HistoryEntry] = {}
     histories = [history_of(manifest) for manifest in manifests]
     for entry in chain(*(history[:-1] for history in histories), *(h[-1:] for h in histories)):
         entries[entry.run_id] = entry
-    return tuple(sorted(entries.values(), key=lambda entry: (entry.started, entry.run_id)))
+    return tuple(sorted(entries.values(), key=lambda entry: entry.started))
 
 
 def broken_descent(entries: Sequence[HistoryEntry]) -> dict[str, str]:

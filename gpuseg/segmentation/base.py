@@ -240,6 +240,10 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """Return the kinds of personal data that may be features (see `io.privacy.pii`)."""
         return ()
 
+    def why_other_segments(self, spec: S, model: SegmentModel) -> str:
+        """Return why a model does not have the segments that a job asks for; empty if it has."""
+        return ""
+
     def why_not_warm(self, spec: S, model: SegmentModel) -> str:
         """Return why a fit cannot start from the segments of a model; empty if it can."""
         return f"{self.title} has no centers to start from"

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.errors import ConfigError, set_key
+from gpuseg.errors import ConfigError, literal, set_key
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
@@ -24,6 +24,7 @@ from gpuseg.segmentation.base import (
 if TYPE_CHECKING:
     from gpuseg.algorithms.dbscan.result import DBSCANFit
     from gpuseg.model_selection.k_distance import EpsEstimate
+    from gpuseg.models.base import SegmentModel
 
 _MAX_NOISE = 0.5
 """Share of noise from which on eps is probably too small."""
@@ -78,6 +79,21 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
                 "eps.auto_with_weights", "eps cannot be estimated for weighted rows", value="auto",
                 parameter="eps", hint="set a number, or leave `weight` out",
             )  # fmt: skip
+
+    def why_other_segments(self, spec: DBSCANSpec, model: SegmentModel) -> str:
+        """Refuse other parameters than those of the model; an estimated eps may be another one."""
+        from gpuseg.models.dbscan import DBSCANModel
+
+        if not isinstance(model, DBSCANModel):
+            return ""
+        for name, before in model.params.model_dump().items():
+            now = getattr(spec, name)
+            if now not in (before, "auto"):
+                return (
+                    f"the job has {literal(f'{name} = {now!r}')}, and the older output has "
+                    f"{literal(repr(before))}"
+                )
+        return ""
 
     def is_translation_invariant(self, spec: DBSCANSpec) -> bool:
         return spec.metric in ("euclidean", "manhattan", "chebyshev")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gpuseg.algorithms.hierarchical.params import HierarchicalParams
+from gpuseg.formatting import listing
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     FitContext,
@@ -17,6 +18,7 @@ from gpuseg.segmentation.base import (
 
 if TYPE_CHECKING:
     from gpuseg.algorithms.hierarchical.fit import HierarchicalFit
+    from gpuseg.models.base import SegmentModel
 
 _HEIGHTS = 30
 """Heights of the last merges in the manifest."""
@@ -47,6 +49,15 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
 
     def is_translation_invariant(self, spec: HierarchicalSpec) -> bool:
         return True
+
+    def why_other_segments(self, spec: HierarchicalSpec, model: SegmentModel) -> str:
+        """Refuse other levels than those of the model."""
+        from gpuseg.models.hierarchical import HierarchicalModel
+
+        if isinstance(model, HierarchicalModel) and tuple(spec.cuts) != model.levels:
+            now, before = (listing(list(map(str, each))) for each in (spec.cuts, model.levels))
+            return f"the job asks for {now} segments, and the older output has {before}"
+        return ""
 
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:
         """Return a column for each level, if there are several."""

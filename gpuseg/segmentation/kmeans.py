@@ -143,7 +143,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
             rows, width = centers.ordered(columns.features), len(columns.features)
         spec.models(rows)[0].check_init(width)
 
-    def why_not_warm(self, spec: KMeansSpec, model: SegmentModel) -> str:
+    def why_other_segments(self, spec: KMeansSpec, model: SegmentModel) -> str:
         """Refuse another number of clusters than the model has, if the job names one."""
         if isinstance(spec.n_clusters, int) and spec.n_clusters != model.n_clusters:
             return (
@@ -151,6 +151,9 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
                 f"{model.n_clusters:,}"
             )
         return ""
+
+    def why_not_warm(self, spec: KMeansSpec, model: SegmentModel) -> str:
+        return self.why_other_segments(spec, model)
 
     def unit_rows(self, spec: KMeansSpec) -> bool:
         return spec.metric == "cosine"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpuseg.errors import ConfigError, literal
+from gpuseg.io.input_paths import is_same_place, overlaps
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.refresh.older_output import OlderOutput
 from gpuseg.jobs.score.sections import section_of_fit
@@ -23,6 +25,7 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
     ConfigError
     """
     model = older.model
+    _check_target(spec, older)
     if spec.segment.algorithm != model.name:
         raise ConfigError(
             "refresh.other_algorithm",
@@ -53,6 +56,15 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
             hint="leave `preparation` out",
             parameter="refresh_preparation",
         )
+    if mode == "score" and (reason := spec.algorithm.why_other_segments(spec.segment, model)):
+        raise ConfigError(
+            "refresh.other_segments",
+            reason,
+            value=mode,
+            rule="the older model has other segments than the job",
+            hint="use `refresh_mode` = 'fresh' or 'auto'",
+            parameter="refresh_mode",
+        )
     if mode in ("warm", "append") and (reason := spec.algorithm.why_not_warm(spec.segment, model)):
         raise ConfigError(
             "refresh.no_warm_start",
@@ -61,6 +73,22 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
             if mode == "warm"
             else "new rows alone update the older centers",
             hint="use `refresh_mode` = 'fresh' or 'auto'" + ", and all rows" * (mode == "append"),
+        )
+
+
+def _check_target(spec: JobSpec, older: OlderOutput) -> None:
+    """Refuse an output inside of the older one, or around it: it would be lost, or be no more."""
+    output = spec.output
+    target = Storage.from_url(output.path, output.storage_options, "output_path")
+    before = older.files.saved.storage
+    if overlaps(before, target) and not is_same_place(before, target):
+        raise ConfigError(
+            "refresh.output_overlaps",
+            f"overlaps {literal(repr(older.shown_path))}, the older output",
+            value=output.path,
+            rule="a refresh writes in the place of the older output, or apart from it",
+            hint="write to another folder",
+            parameter="output_path",
         )
 
 

@@ -87,7 +87,8 @@ class Continuation:
     def refit(self, reason: str) -> Continuation:
         """Return the same with a new fit, from the older segments on if that can be tried."""
         if self.no_warm_start:
-            return replace(self, mode="fresh", reason=f"{reason}; {self.no_warm_start}")
+            reasons = dict.fromkeys([reason, self.no_warm_start])  # one may stand for both
+            return replace(self, mode="fresh", reason="; ".join(reasons))
         return replace(self, mode="refit", reason=reason)
 
     def older_segments(self) -> OlderSegments | None:

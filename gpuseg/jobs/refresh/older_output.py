@@ -89,7 +89,10 @@ class OlderOutput:
     @property
     def history(self) -> tuple[HistoryEntry, ...]:
         """The runs up to this one, the oldest first."""
-        return history_of(self.manifest)
+        runs = history_of(self.manifest)
+        if self.manifest.refresh is None and self.manifest.run_id != self.fit.run_id:
+            return (*history_of(self.fit), *runs)  # gpuseg score carries none
+        return runs
 
 
 def load_older_output(path: str, storage_options: Mapping[str, Any] | None) -> OlderOutput:

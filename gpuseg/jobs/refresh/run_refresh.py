@@ -119,6 +119,10 @@ def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuat
     if requested == "auto" and output.model.reference is None:
         mode = "refit"
         reason = "the older model does not have what drift is measured against"
+    elif requested == "auto" and (
+        other := spec.algorithm.why_other_segments(spec.segment, output.model)
+    ):
+        mode, reason = "refit", other
     elif requested == "auto" and spec.prepare.duplicates != "keep":
         mode = "refit"
         reason = "the older model scores rows as they are read, and ids must be compared first"

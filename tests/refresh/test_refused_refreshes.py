@@ -1,0 +1,153 @@
+"""What a refresh cannot continue is refused in one sentence, and older outputs stay as they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.errors import raises
+from support.helpers import customers, job, listing, run, write_files
+
+import gpuseg
+
+KEY = "GPUSEG_TEST_ID_KEY"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of several kinds; the outputs `older`, `scored`, and `hashed`."""
+    folder, table = tmp_path_factory.mktemp("refused"), customers(400)
+    weights = pa.array(np.full(400, 2.0))
+    write_files(folder / "in", [table.append_column("w", weights)])
+    ids = pa.array([f"c{i}" for i in range(400)])
+    write_files(folder / "text", [table.set_column(0, "customer", ids)])
+    run(folder / "in", folder / "older")
+    run(folder / "in", folder / "weighted", input={"weight": "w"})
+    gpuseg.score(folder / "older", folder / "in", folder / "scored")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_changes(folder: Path) -> Iterator[None]:
+    before = listing(folder)
+    yield
+    assert listing(folder) == before
+
+
+def refresh(folder: Path, older: str = "older", source: str = "in", **sections: Any) -> None:
+    mode, append = sections.pop("mode", None), sections.pop("append", False)
+    target = sections.pop("target", "out")
+    values = job(folder / source, folder / target, **sections)
+    gpuseg.refresh(values, folder / older, mode=mode, append=append)
+
+
+WARM, SCORE = {"mode": "warm"}, {"mode": "score"}
+
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "other features": ("refresh.other_features", {"input": {"features": ["recency", "orders"]}}),
+    "another scale": ("refresh.other_preparation", {"prepare": {"scale": "robust"}}),
+    "components": ("refresh.other_preparation", {"prepare": {"pca": 2}}),
+    "another metric": ("refresh.other_metric", {"segment": {"metric": "cosine"}}),
+    "more segments, warm": ("refresh.no_warm_start", {"segment": {"n_clusters": 4}, **WARM}),
+    "more segments, score": ("refresh.other_segments", {"segment": {"n_clusters": 4}, **SCORE}),
+    "more segments, append": (
+        "refresh.no_warm_start", {"segment": {"n_clusters": 4}, "append": True}
+    ),
+    "weights, append": ("refresh.no_weight", {"older": "weighted", "append": True}),
+    "hashed ids": ("migration.hashed_ids", {"input": {"id_hash_key_env": KEY}}),
+    "ids of another type": ("migration.id_types", {"source": "text"}),
+    "ids of another type, score": ("migration.id_types", {"source": "text", **SCORE}),
+    "onto itself": ("output.exists", {"target": "older"}),
+    "inside": ("refresh.output_overlaps", {"target": "older/newer"}),
+    "around": ("refresh.output_overlaps", {"target": ".", "output": {"overwrite": True}}),
+    "from nothing": ("model.not_found", {"older": "missing"}),
+    "from an empty folder": ("model.not_found", {"older": "empty"}),
+    "from rows": ("model.not_found", {"older": "in"}),
+    "of a later match": ("refresh.other_segments", {"older": "scored", "segment": {"n_clusters": 2},
+                                                   **SCORE}),
+}  # fmt: skip
+"""By name: code, and what the job has."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "a secret of more than sixteen characters")
+    code, sections = REFUSED[name]
+    with raises(code) as caught:
+        refresh(folder, **sections)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "out").exists()
+
+
+def test_another_algorithm_is_refused(folder: Path) -> None:
+    values = job(folder / "in", folder / "out")
+    values["segment"] = {"algorithm": "dbscan", "eps": 1.0}
+    with raises("refresh.other_algorithm", parameter="segment_algorithm"):
+        gpuseg.refresh(values, folder / "older")
+
+
+def test_another_kind_of_data_is_refused(folder: Path) -> None:
+    values = job(folder / "in", folder / "out")
+    del values["input"], values["segment"]
+    roles = {"customer": "customer", "time": "recency", "price": "spend"}
+    lines = {"transactions": {"path": str(folder / "in"), **roles}, "segment": {"n_clusters": 3}}
+    with raises("refresh.other_source"):
+        gpuseg.refresh({**values, **lines}, folder / "older")
+
+
+def test_duplicates_cannot_be_dropped_while_rows_are_scored(folder: Path) -> None:
+    with raises("refresh.duplicates_not_dropped"):
+        refresh(folder, prepare={"duplicates": "first"}, **SCORE)
+
+
+def test_errors_say_from_for_the_older_output(folder: Path) -> None:
+    with raises("model.not_found") as caught:
+        refresh(folder, "missing")
+    assert str(caught.value).startswith("from: ")
+
+
+def changed_json(name: str, **values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    return change
+
+
+def without_parts(folder: Path) -> None:
+    for part in folder.glob("part-*"):
+        part.unlink()
+
+
+@pytest.mark.parametrize(
+    ("of", "change", "code"),
+    [
+        ("older", changed_json("_model/model.json", format=99), "model.wrong_format"),
+        ("older", changed_json("_manifest.json", format=99), "manifest.unknown_format"),
+        ("scored", changed_json("_manifest.json", format=99), "manifest.unknown_format"),
+        ("scored", changed_json("_model/model.json", format=99), "model.wrong_format"),
+        ("older", without_parts, "migration.damaged_output"),
+    ],
+)
+def test_a_damaged_or_newer_output_is_refused(
+    of: str, change: Callable[[Path], None], code: str, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / of, tmp_path / "older")
+    change(tmp_path / "older")
+    values = job(folder / "in", tmp_path / "out")
+    with raises(code):
+        gpuseg.refresh(values, tmp_path / "older")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_its_output_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "older" / "_model", tmp_path / "model")
+    with raises("refresh.no_output", parameter="path"):
+        gpuseg.refresh(job(folder / "in", tmp_path / "out"), tmp_path / "model")
