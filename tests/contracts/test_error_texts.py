@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from support.bad_jobs import (
     WRONG_VALUES,
     changed,
 )
+from support.refused_refreshes import KEY_VARIABLE, REFUSED, make_folder, refresh
 
 import gpuseg
 from gpuseg.errors import GpusegError
@@ -56,12 +58,19 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
         if not case.stable:  # what a library or this machine says
             text = re.sub(r"\(.*?\)", "(…)", text)
         yield name, text
+    where = folder / "refreshes"
+    where.mkdir()
+    make_folder(where)
+    for name, (_, sections) in REFUSED.items():
+        text = text_of(partial(refresh, where, **sections))
+        yield f"refresh, {name}", text.replace(str(where), "<folder>")
 
 
 @pytest.mark.slow
 def test_texts_of_errors(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a secret of more than sixteen characters")
     seconds = cluster._CONNECT_SECONDS
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     texts = "\n".join(f"{name}\n{text}\n" for name, text in all_texts(tmp_path))

@@ -8,30 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from support.errors import raises
-from support.helpers import customers, job, listing, run, write_files
+from support.helpers import job, listing
+from support.refused_refreshes import KEY_VARIABLE, REFUSED, SCORE, make_folder, refresh
 
 import gpuseg
-
-KEY = "GPUSEG_TEST_ID_KEY"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of several kinds; the outputs `older`, `scored`, and `hashed`."""
-    folder, table = tmp_path_factory.mktemp("refused"), customers(400)
-    weights = pa.array(np.full(400, 2.0))
-    write_files(folder / "in", [table.append_column("w", weights)])
-    ids = pa.array([f"c{i}" for i in range(400)])
-    write_files(folder / "text", [table.set_column(0, "customer", ids)])
-    run(folder / "in", folder / "older")
-    run(folder / "in", folder / "weighted", input={"weight": "w"})
-    gpuseg.score(folder / "older", folder / "in", folder / "scored")
-    (folder / "empty").mkdir()
-    return folder
+    return make_folder(tmp_path_factory.mktemp("refused"))
 
 
 @pytest.fixture(autouse=True)
@@ -41,44 +28,9 @@ def nothing_changes(folder: Path) -> Iterator[None]:
     assert listing(folder) == before
 
 
-def refresh(folder: Path, older: str = "older", source: str = "in", **sections: Any) -> None:
-    mode, append = sections.pop("mode", None), sections.pop("append", False)
-    target = sections.pop("target", "out")
-    values = job(folder / source, folder / target, **sections)
-    gpuseg.refresh(values, folder / older, mode=mode, append=append)
-
-
-WARM, SCORE = {"mode": "warm"}, {"mode": "score"}
-
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
-    "other features": ("refresh.other_features", {"input": {"features": ["recency", "orders"]}}),
-    "another scale": ("refresh.other_preparation", {"prepare": {"scale": "robust"}}),
-    "components": ("refresh.other_preparation", {"prepare": {"pca": 2}}),
-    "another metric": ("refresh.other_metric", {"segment": {"metric": "cosine"}}),
-    "more segments, warm": ("refresh.no_warm_start", {"segment": {"n_clusters": 4}, **WARM}),
-    "more segments, score": ("refresh.other_segments", {"segment": {"n_clusters": 4}, **SCORE}),
-    "more segments, append": (
-        "refresh.no_warm_start", {"segment": {"n_clusters": 4}, "append": True}
-    ),
-    "weights, append": ("refresh.no_weight", {"older": "weighted", "append": True}),
-    "hashed ids": ("migration.hashed_ids", {"input": {"id_hash_key_env": KEY}}),
-    "ids of another type": ("migration.id_types", {"source": "text"}),
-    "ids of another type, score": ("migration.id_types", {"source": "text", **SCORE}),
-    "onto itself": ("output.exists", {"target": "older"}),
-    "inside": ("refresh.output_overlaps", {"target": "older/newer"}),
-    "around": ("refresh.output_overlaps", {"target": ".", "output": {"overwrite": True}}),
-    "from nothing": ("model.not_found", {"older": "missing"}),
-    "from an empty folder": ("model.not_found", {"older": "empty"}),
-    "from rows": ("model.not_found", {"older": "in"}),
-    "of a later match": ("refresh.other_segments", {"older": "scored", "segment": {"n_clusters": 2},
-                                                   **SCORE}),
-}  # fmt: skip
-"""By name: code, and what the job has."""
-
-
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY, "a secret of more than sixteen characters")
+    monkeypatch.setenv(KEY_VARIABLE, "a secret of more than sixteen characters")
     code, sections = REFUSED[name]
     with raises(code) as caught:
         refresh(folder, **sections)

@@ -77,7 +77,7 @@ class OlderOutput:
                 "refresh.no_weight",
                 f"{self.shown_path} does not say how much its segments weigh",
                 rule="rows are appended to segments without weights, of this version of gpuseg",
-                hint="refresh it with mode = 'warm' and all rows first",
+                hint="use mode = 'warm' with all rows, the older ones too",
             )
         return reference.sizes[1:].astype(np.float64)
 
