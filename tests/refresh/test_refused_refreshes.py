@@ -78,6 +78,11 @@ def without_parts(folder: Path) -> None:
         part.unlink()
 
 
+def with_another_part(folder: Path) -> None:
+    part = folder / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-10])
+
+
 @pytest.mark.parametrize(
     ("of", "change", "code"),
     [
@@ -85,7 +90,8 @@ def without_parts(folder: Path) -> None:
         ("older", changed_json("_manifest.json", format=99), "manifest.unknown_format"),
         ("scored", changed_json("_manifest.json", format=99), "manifest.unknown_format"),
         ("scored", changed_json("_model/model.json", format=99), "model.wrong_format"),
-        ("older", without_parts, "migration.damaged_output"),
+        ("older", without_parts, "refresh.no_output"),
+        ("scored", with_another_part, "migration.damaged_output"),
     ],
 )
 def test_a_damaged_or_newer_output_is_refused(
@@ -101,5 +107,9 @@ def test_a_damaged_or_newer_output_is_refused(
 
 def test_a_model_without_its_output_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "older" / "_model", tmp_path / "model")
-    with raises("refresh.no_output", parameter="path"):
-        gpuseg.refresh(job(folder / "in", tmp_path / "out"), tmp_path / "model")
+    registry = gpuseg.ModelRegistry(tmp_path / "registry")
+    registry.add("customers", folder / "older")
+    for older in (str(tmp_path / "model"), registry.path("customers", 1)):
+        with raises("refresh.no_output") as caught:
+            gpuseg.refresh(job(folder / "in", tmp_path / "out"), older)
+        assert str(caught.value).startswith("from: ")

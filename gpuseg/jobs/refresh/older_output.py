@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError, parameter_names
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
 from gpuseg.lineage.history import history_of
 from gpuseg.lineage.labeled_parts import LabeledParts
@@ -107,13 +108,25 @@ def load_older_output(path: str, storage_options: Mapping[str, Any] | None) -> O
         files = load_model_files(path, storage_options, "from")
         saved = files.saved
         if saved.manifest is None:
-            raise DataError(
-                "refresh.no_output",
-                f"{saved.url} has a model, but no output around it",
-                rule="a refresh compares the new segments with those of the older output",
-                hint="give the output folder of a run, not its _model",
-                parameter="path",
-            )
+            raise _no_output(saved.url)
         manifest = read_any_manifest(saved.storage)
+        if not _has_part(saved.storage, manifest):
+            raise _no_output(saved.url)
         parts = LabeledParts.published(saved.storage, manifest.parts)
         return OlderOutput(files, manifest, saved.manifest, parts)
+
+
+def _no_output(url: str) -> DataError:
+    return DataError(
+        "refresh.no_output",
+        f"{redacted(url)} has a model, but no customers",
+        rule="a refresh compares the new segments with those of the older output",
+        hint="give the output folder of a run, not its _model or a version of a registry",
+        parameter="path",
+    )
+
+
+def _has_part(storage: Storage, manifest: Manifest | ScoresManifest) -> bool:
+    """Return whether the first part is there: a version of a registry has none."""
+    with wrap_store_errors("path", storage.url):
+        return all(storage.fs.exists(f"{storage.root}/{p.name}") for p in manifest.parts[:1])
