@@ -56,7 +56,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "from nothing": ("model.not_found", {"older": "missing"}),
     "from an empty folder": ("model.not_found", {"older": "empty"}),
     "from rows": ("model.not_found", {"older": "in"}),
-    "fewer segments, of a score": ("refresh.other_segments", {"older": "scored", "segment": {"n_clusters": 2},
-                                                   **SCORE}),
+    "fewer segments, of a score": (
+        "refresh.other_segments", {"older": "scored", "segment": {"n_clusters": 2}, **SCORE}
+    ),
 }  # fmt: skip
 """By name: code, and what the job has."""
