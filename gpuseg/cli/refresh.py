@@ -54,7 +54,7 @@ def refresh(
         print_table(_table(result.record))
         print_changes(result.record)
         print_text(f"segments   {path}")
-        if result.record.refresh is not None and result.record.refresh.migration is not None:
+        if result.record.refresh is not None and result.record.refresh.changes:
             print_text(f"changes    {path.rstrip('/')}/_changes")
         print_text(f"report     {path.rstrip('/')}/_report.html")
 
