@@ -90,4 +90,4 @@ def _with_reference(
     reference = continuation.model.reference
     if reference is None:
         return result
-    return replace(result, model=result.model.with_reference(reference))
+    return result.with_model(result.model.with_reference(reference))

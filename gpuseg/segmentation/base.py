@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -199,6 +199,14 @@ class SegmentationResult:
     files: Sequence[str] = ()
     start: str = ""
     is_warm: bool = False
+
+    def with_model(self, model: SegmentModel) -> SegmentationResult:
+        """Return the result with another form of its model, among `alternatives` as well."""
+        before = self.model
+        alternatives = {
+            k: model if other is before else other for k, other in self.alternatives.items()
+        }
+        return replace(self, model=model, alternatives=alternatives)
 
 
 class SegmentationAlgorithm(ABC, Generic[S]):

@@ -47,8 +47,7 @@ def renumber(
     TypeError
         If the class of the model has no field `identity`.
     """
-    before = result.model
-    model = before.with_identity(identity)
+    model = result.model.with_identity(identity)
     numbers = replace(model.identity, lineage=())
     asked_for = identity.of(SEGMENT, model.n_clusters)
     if isinstance(model, KMeansModel) and not np.array_equal(model.segment_ids, asked_for):
@@ -58,14 +57,10 @@ def renumber(
     segments = numbers.numbered(SEGMENT, np.array(result.segments, np.int32))
     order = np.lexsort((segments, segments < 0))  # noise is last
     return replace(
-        result,
+        result.with_model(model),
         segments=segments[order].tolist(),
         sizes=result.sizes[order],
         centers=result.centers[order],
-        model=model,
-        alternatives={
-            k: model if other is before else other for k, other in result.alternatives.items()
-        },
         facts={**result.facts, **_numbered_facts(result.facts, model)},
         runner_up=None if result.runner_up is None else model.runner_up(),
     )

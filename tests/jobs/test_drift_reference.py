@@ -128,3 +128,14 @@ def test_scoring_the_rows_of_the_fit_counts_the_same(
             np.testing.assert_array_equal(actual, expected)
     gpuseg.score(fitted(case), source, tmp_path / "like", like=0, top=3)
     assert counted.pop().bins is None
+
+
+def test_the_model_of_a_sweep_that_is_taken_is_the_same_among_all(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "in", [customers()])
+    result = gpuseg.run(job(source, tmp_path / "out", segment={"n_clusters": [2, 3]}))
+    assert result.models[result.model.n_clusters] is result.model
+    assert result.model.reference is not None and result.model.identity.lineage != ()
+    names = ("model.json", "drift.safetensors")
+    kept = tmp_path / "out" / "_models" / str(result.model.n_clusters)
+    for name in names:
+        assert (kept / name).read_bytes() == (tmp_path / "out" / "_model" / name).read_bytes()

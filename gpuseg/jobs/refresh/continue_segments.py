@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,7 @@ def with_lineage(result: SegmentationResult, lineage: tuple[Lineage, ...]) -> Se
     model = result.model
     if not model.keeps_identity:
         return result
-    return replace(result, model=model.with_identity(SegmentIdentity(model.identity.ids, lineage)))
+    return result.with_model(model.with_identity(SegmentIdentity(model.identity.ids, lineage)))
 
 
 def _matched(

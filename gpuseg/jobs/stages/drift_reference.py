@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -90,8 +90,4 @@ def with_reference(
             reduce(FitCounts.merge, by_segment),
             SampledRows(sample.x, np.concatenate(positions)),
         )
-    model = model.with_reference(reference)
-    alternatives = {
-        k: model if other is result.model else other for k, other in result.alternatives.items()
-    }
-    return replace(result, model=model, alternatives=alternatives)
+    return result.with_model(model.with_reference(reference))
