@@ -77,6 +77,11 @@ class SegmentModel(ABC):
         return None
 
     @property
+    def keeps_rows(self) -> bool:
+        """Whether distances are to rows of the fit, whose distance to themselves is 0."""
+        return False
+
+    @property
     def keeps_identity(self) -> bool:
         """Whether the class of the model has a field `identity`."""
         return self._has_field("identity")

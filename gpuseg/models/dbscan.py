@@ -87,6 +87,11 @@ class DBSCANModel(SegmentModel):
         x, label = read_core_rows(self.folder, self.core_files, width, self.n_clusters)
         return CoreSamples(x, label, self.params)
 
+    @property
+    def keeps_rows(self) -> bool:
+        """The nearest core row of a core row is that row."""
+        return True
+
     def rows_per_call(self) -> int:
         """Return how many rows a call should have: it touches every core row once."""
         return max(len(self.core_rows.x) // 2, 1)

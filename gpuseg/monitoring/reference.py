@@ -45,10 +45,10 @@ class DriftReference:
     sizes : int64 (k + 1,)
         Their rows.
     mean_distance, mean_square : float64 (k + 1,)
-        Means of the distances of their rows, and of the squares; NaN without rows, and where a
-        distance is infinite.
+        Means of the distances of their rows, and of the squares; NaN without rows, where a
+        distance is infinite, and after `without_distances`.
     far_distance : float32 (k + 1,)
-        The distance that about 1 in 1,000 of their rows exceed; infinite without rows.
+        The distance that about 1 in 1,000 of their rows exceed; infinite where there is none.
     far : int64 (k + 1,)
         Rows beyond it.
     groups : int32 (g,)
@@ -80,6 +80,17 @@ class DriftReference:
     def with_group_counts(self, group_counts: NDArray[np.int64]) -> "DriftReference":
         """Return the same with other counts of the groups."""
         return replace(self, group_counts=group_counts)
+
+    def without_distances(self) -> "DriftReference":
+        """Return the same for a model from which new rows are farther than those of the fit."""
+        unknown = np.full(len(self.segments), np.nan)
+        return replace(
+            self,
+            mean_distance=unknown,
+            mean_square=unknown,
+            far_distance=np.full(len(self.segments), np.inf, np.float32),
+            far=np.zeros_like(self.far),
+        )
 
     def renumbered(
         self, ids: NDArray[np.int32], order: NDArray[np.int64] | None = None

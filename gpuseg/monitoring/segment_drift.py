@@ -34,7 +34,7 @@ class Overall:
 
 def overall_drift(reference: DriftReference, sums: SegmentSums) -> Overall:
     """Return the means of distances, of their squares, and of rows that are far."""
-    n, m = int(reference.sizes.sum()), int(sums.sizes.sum())
+    n = int(reference.sizes.sum())
     has_rows = reference.sizes > 0
 
     def before(means: Values) -> float | None:
@@ -44,12 +44,14 @@ def overall_drift(reference: DriftReference, sums: SegmentSums) -> Overall:
     return Overall(
         (before(reference.mean_distance), sums.distances.mean(sums.sizes)),
         (before(reference.mean_square), sums.squares.mean(sums.sizes)),
-        (_share(int(reference.far.sum()), n), _share(int(sums.far.sum()), m)),
+        (_far(reference, reference.far, reference.sizes), _far(reference, sums.far, sums.sizes)),
     )
 
 
-def _share(part: int, rows: int) -> float | None:
-    return part / rows if rows else None
+def _far(reference: DriftReference, far: Counts, sizes: Counts) -> float | None:
+    """Return the share of rows that are far; None where no distance is far."""
+    rows = int(sizes.sum())
+    return int(far.sum()) / rows if rows and np.isfinite(reference.far_distance).any() else None
 
 
 def judge_segments(
@@ -119,14 +121,18 @@ def segment_drift(
                 share_now=size_now / max(m, 1),
                 mean_distance_before=float(reference.mean_distance[i]),
                 mean_distance_now=means[i],
-                far_before=_share(int(reference.far[i]), size),
-                far_now=_share(int(sums.far[i]), size_now),
+                far_before=_far_of(reference, i, reference.far, size),
+                far_now=_far_of(reference, i, sums.far, size_now),
                 feature=name,
                 psi=value,
                 psi_chance=chance,
             )
         )
     return tuple(shown)
+
+
+def _far_of(reference: DriftReference, i: int, far: Counts, rows: int) -> float | None:
+    return int(far[i]) / rows if rows and np.isfinite(reference.far_distance[i]) else None
 
 
 def _shown_segments(segments: Sequence[int], sizes: Counts, sizes_now: Counts) -> list[int]:

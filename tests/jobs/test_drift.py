@@ -100,6 +100,23 @@ def test_every_kind_of_model_finds_no_drift_in_its_rows(case: str, tmp_path: Pat
         assert segment.far_before == segment.far_now
 
 
+def test_distances_to_rows_of_the_fit_are_not_compared(tmp_path: Path) -> None:
+    """A core row of DBSCAN is at distance 0 from itself; no new row is."""
+    sections = {
+        "input": {"path": str(tmp_path / "fit.parquet"), "id": "id"},
+        "segment": {"algorithm": "dbscan", "eps": 0.8, "min_samples": 4},
+        "output": {"path": str(tmp_path / "out")},
+    }
+    for seed, name in enumerate(("fit", "new")):
+        pq.write_table(table(seed).select(["id", "orders", "spend"]), tmp_path / f"{name}.parquet")
+    gpuseg.run(sections)
+    drift = gpuseg.drift(tmp_path / "out", tmp_path / "new.parquet").record
+    assert not drift.alarms
+    assert (drift.mean_distance_before, drift.inertia_before) == (None, None)
+    assert (drift.far_before, drift.far_now) == (None, None)
+    assert drift.mean_distance_now and drift.segments[0].far_now is None
+
+
 def test_other_rows_raise_alarms(folder: Path) -> None:
     result = gpuseg.drift(folder / "out", folder / "other.parquet")
     alarms = {(alarm.measure, alarm.name) for alarm in result.record.alarms}

@@ -70,7 +70,10 @@ def test_counts_are_those_of_plain_numpy(
     for i, segment in enumerate(reference.segments.tolist()):
         rows = label == segment
         assert reference.sizes[i] == rows.sum()
-        if rows.any():
+        if algorithm == "dbscan":  # its distances are not comparable with those of new rows
+            assert np.isnan([reference.mean_distance[i], reference.mean_square[i]]).all()
+            assert np.isinf(reference.far_distance[i])
+        elif rows.any():
             of_segment = distance[rows].astype(float)
             assert reference.mean_distance[i] == pytest.approx(of_segment.mean(), rel=1e-12)
             assert reference.mean_square[i] == pytest.approx((of_segment**2).mean(), rel=1e-12)
@@ -125,7 +128,8 @@ def test_scoring_the_rows_of_the_fit_counts_the_same(
             (sums.squares, reference.mean_square),
         ):
             actual = np.array(means.means(sums.sizes), float)
-            np.testing.assert_array_equal(actual, expected)
+            if not case.startswith("dbscan"):
+                np.testing.assert_array_equal(actual, expected)
     gpuseg.score(fitted(case), source, tmp_path / "like", like=0, top=3)
     assert counted.pop().bins is None
 

@@ -90,4 +90,6 @@ def with_reference(
             reduce(FitCounts.merge, by_segment),
             SampledRows(sample.x, np.concatenate(positions)),
         )
+    if model.keeps_rows:
+        reference = reference.without_distances()
     return result.with_model(model.with_reference(reference))
