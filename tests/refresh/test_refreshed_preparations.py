@@ -69,3 +69,19 @@ def test_a_transform_may_name_a_column_that_the_first_run_has_dropped(tmp_path: 
     result = refreshed("dropped_features", tmp_path, tmp_path / "older", "warm", prepare=prepare)
     assert result.record.refresh is not None
     assert result.model.pipeline.columns == ("recency", "orders", "spend")
+    again = refreshed(
+        "dropped_features", tmp_path / "again", tmp_path / "out", "warm", prepare=prepare
+    )
+    assert again.model.pipeline.columns == result.model.pipeline.columns
+
+
+def test_the_finest_level_has_the_numbers_of_segment_where_levels_change(tmp_path: Path) -> None:
+    older, rows = fitted("hierarchy"), newer_rows("hierarchy")
+    for n, levels in enumerate(([3, 6, 9], [3, 6])):
+        segment = {**job_of("hierarchy", tmp_path, tmp_path)["segment"], "levels": levels}
+        folder = tmp_path / str(n)
+        refreshed("hierarchy", folder, older, "fresh", segment=segment)
+        check_refreshed(folder / "out", older, rows, CASES["hierarchy"].id)
+        older = folder / "out"
+    definitions = manifest_of(older)["refresh"]["definitions"]
+    assert [each["column"] for each in definitions] == ["segment", "segment_3"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gpuseg.errors import ConfigError, literal
@@ -96,8 +96,11 @@ def _check_preparation(spec: JobSpec, older: OlderOutput) -> None:
     """Refuse another preparation than that of the older output: its segments would mean others."""
     before = section_of_fit(older.fit, "prepare")
     now: Mapping[str, Any] = spec.prepare.model_dump(mode="json")
+    columns = older.model.pipeline.columns
     for key, value in now.items():
-        if key not in _NOT_COMPARED and key in before and before[key] != value:
+        if key in _NOT_COMPARED or key not in before:
+            continue
+        if _of_columns(before[key], columns) != _of_columns(value, columns):
             raise ConfigError(
                 "refresh.other_preparation",
                 f"the older output was prepared with {literal(f'{key} = {before[key]!r}')}",
@@ -115,6 +118,16 @@ def _check_preparation(spec: JobSpec, older: OlderOutput) -> None:
             hint="use the same `metric`, or start again with gpuseg run",
             parameter="metric",
         )
+
+
+def _of_columns(value: Any, columns: Collection[str]) -> Any:
+    """Return the value of a key; of a table, whose keys are columns, the part of some columns.
+
+    A job may go on naming those that the first fit has dropped, and a refresh does not read.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    return {name: each for name, each in value.items() if name in columns}
 
 
 def _check_source(spec: JobSpec, older: OlderOutput) -> None:

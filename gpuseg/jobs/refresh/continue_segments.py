@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +98,7 @@ def number_segments(
     if continuation is None:
         lineage = first_lineages(model, ctx.run_id)
         return NumberedSegments(with_lineage(result, lineage), lineage)
-    matched = [
-        _matched(ctx, continuation, model, column, number)
-        for number, column in enumerate(levels)
-        if column in levels_of(continuation.model)
-    ]
+    matched = _matched_levels(ctx, continuation, model)
     identity = _identity(ctx, continuation, levels, matched)
     statistics = measure_prepared(ctx.executor, ctx.backend, prepared.fit)
     numbered = renumber(ctx.executor, ctx.backend, statistics, result, identity)
@@ -140,6 +136,25 @@ def with_lineage(result: SegmentationResult, lineage: tuple[Lineage, ...]) -> Se
     if not model.keeps_identity:
         return result
     return result.with_model(model.with_identity(SegmentIdentity(model.identity.ids, lineage)))
+
+
+def _matched_levels(
+    ctx: RunContext, continuation: Continuation, model: SegmentModel
+) -> list[MatchedLevel]:
+    """Match the segments of each level that both outputs have.
+
+    The column of the finest level has the numbers of `segment`; so it goes on only if it was the
+    finest one before.
+    """
+    before, now = (list(levels_of(each)) for each in (continuation.model, model))
+    matched = [
+        _matched(ctx, continuation, model, column, number)
+        for number, column in enumerate(now)
+        if column == SEGMENT or (column in before and column != now[-1])
+    ]
+    if now[-1] != SEGMENT and now[-1] == before[-1]:
+        matched.append(replace(matched[0], column=now[-1]))
+    return matched
 
 
 def _matched(

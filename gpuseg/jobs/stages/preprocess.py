@@ -110,8 +110,9 @@ def preprocess(
         reporter.log(f"feature '{name}' was left out: {reason}")
     for text in fit.redundant:
         reporter.log(f"{text}; see prepare.drop_near_constant, drop_correlated")
+    encoders = rows.encoders if continuation is None else continuation.model.pipeline.encoders
     pipeline = FeaturePipeline(
-        rows.encoders, fit.features, fit.feature_transform, prepare.missing == "drop"
+        encoders, fit.features, fit.feature_transform, prepare.missing == "drop"
     )
     return PreprocessedRows(fit, pipeline, digest, raw_counts.take(fit.kept), comparison)
 
