@@ -15,6 +15,10 @@ _MAX_ROWS = 30
 
 _MIN_NAME_WIDTH, _MAX_NAME_WIDTH, _MAX_LABEL_WIDTH = 12, 30, 20
 
+_CAPTION = """At the fit → now; the largest change of share is first.
+Distance: the mean one to the segment. Far: rows beyond the distance that
+about 1 in 1,000 exceeded at the fit. Differs in: the feature with most drift."""
+
 
 def drift_tables(drift: Drift, names: Mapping[int, str]) -> list[Table]:
     """Return the tables of features and of segments; `names` are those of the segments."""
@@ -34,8 +38,9 @@ def alarms_in_words(drift: Drift) -> list[str]:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left", pad_edge=False
-    )
+        title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left",
+        caption_style="", caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
 
 
 def _features(drift: Drift) -> Table:
@@ -45,7 +50,7 @@ def _features(drift: Drift) -> Table:
     has_unseen = any(each.unseen for each in drift.categories)
     table = _table(f"{count(drift.rows_now, 'row')} against {count(drift.rows_before)} of the fit")
     table.add_column("Feature", min_width=_MIN_NAME_WIDTH, max_width=_MAX_NAME_WIDTH)
-    names = ["PSI", "Chance", "KS", "Wasserst."]
+    names = ["PSI", "Chance", "KS", "Wasser-\nstein"]
     names += ["No value"] * has_missing + ["Unseen"] * has_unseen
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
@@ -79,6 +84,7 @@ def _missing(each: FeatureDrift | CategoryDrift) -> str:
 def _segments(drift: Drift, names: Mapping[int, str]) -> Table:
     psi, chance = number(drift.segment_psi, 2), number(drift.segment_psi_chance, 2)
     table = _table(f"Segments: PSI of their shares {psi}, by chance {chance}")
+    table.caption = _CAPTION
     table.add_column("Segment", no_wrap=True)
     has_names = bool(names)
     if has_names:

@@ -17,7 +17,7 @@ _MAX_SEGMENTS = 50
 _MAX_RUNS = 8
 """Runs with a column of their own in the table of shares, the latest ones."""
 
-_MAX_NAME_WIDTH = 30
+_MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 12, 30
 
 
 def runs_table(entries: Sequence[HistoryEntry]) -> Table:
@@ -46,13 +46,13 @@ def shares_table(entries: Sequence[HistoryEntry]) -> Table:
     left_out = len(segments) - min(len(segments), _MAX_SEGMENTS)
     largest = sorted(segments, key=lambda s: -max(share_of(entry, s) or 0 for entry in shown))
     kept = set(largest[:_MAX_SEGMENTS])
-    table = _empty_table("Shares of the segments")
+    table = _empty_table("Shares of the segments", padding=0)
     if left_out:
         table.caption = cell(f"{count(left_out, 'smaller segment')} left out; --json has them")
     table.add_column("Segment", no_wrap=True)
-    table.add_column("Name", max_width=_MAX_NAME_WIDTH)
-    for entry in shown:
-        table.add_column(cell(entry.started[:10]), justify="right")
+    table.add_column("Name", min_width=_MIN_NAME_WIDTH, max_width=_MAX_NAME_WIDTH)
+    for head in _heads(entries)[-_MAX_RUNS:]:
+        table.add_column(head, justify="right", no_wrap=True)
     for segment in (segment for segment in segments if segment in kept):
         shares = [share_of(entry, segment) for entry in shown]
         table.add_row(
@@ -61,6 +61,15 @@ def shares_table(entries: Sequence[HistoryEntry]) -> Table:
             *(Text("" if share is None else percent(share)) for share in shares),
         )
     return table
+
+
+def _heads(entries: Sequence[HistoryEntry]) -> list[Text]:
+    """Return the date of each run; runs of one day have their place in the table of runs, too."""
+    days = [entry.started[:10] for entry in entries]
+    lines = [[day[:5], day[5:]] for day in days]
+    if len(set(days)) < len(days):
+        lines = [[*parts, f"run {place}"] for place, parts in enumerate(lines, 1)]
+    return [Text("\n").join(map(cell, parts)) for parts in lines]
 
 
 def sorted_segments(entries: Sequence[HistoryEntry]) -> list[int]:

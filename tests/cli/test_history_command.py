@@ -12,6 +12,9 @@ from support.pages import make_manifest, make_scores_manifest
 from support.refreshed_outputs import drift, history, refresh
 
 import gpuseg
+from gpuseg.manifest import Manifest
+from gpuseg.reporting.history_table import shares_table
+from gpuseg.run_history import history_of
 
 
 def write_output(folder: Path, content: Mapping[str, Any]) -> Path:
@@ -52,9 +55,22 @@ def test_the_table_of_runs_fits_a_usual_terminal(
         tmp_path / "last",
         make_manifest() | {"refresh": refresh(), "drift": drift(), "history": history()},
     )
-    runs, _ = call(capfd, "history", last).out.split("Shares of the segments")
-    assert "…" not in runs
+    out = call(capfd, "history", last).out
+    assert "…" not in out
+    runs, _ = out.split("Shares of the segments")
     assert all(f"{entry.rows:,}" in runs for entry in gpuseg.history(last))
+
+
+def test_runs_of_one_day_can_be_told_from_each_other() -> None:
+    runs = [{**run, "started": "2026-08-01T06:00:00Z"} for run in history(3)]
+    manifest = Manifest.from_json(make_manifest() | {"refresh": refresh(), "history": runs})
+    heads = [str(column.header) for column in shares_table(history_of(manifest)).columns]
+    assert len(set(heads)) == len(heads)
+    assert heads[2] == "2026-\n08-01\nrun 1"
+    runs = [{**run, "started": f"2026-0{i}-01T06:00:00Z"} for i, run in enumerate(history(3), 1)]
+    manifest = Manifest.from_json(make_manifest() | {"refresh": refresh(), "history": runs})
+    heads = [str(column.header) for column in shares_table(history_of(manifest)).columns]
+    assert heads[2] == "2026-\n01-01"
 
 
 def test_outputs_without_a_history_are_refused(tmp_path: Path) -> None:
