@@ -274,8 +274,8 @@ class _Sentences:
             rest = count_with(left, "customer", "is", "are") if left else "nobody is"
             sentence = f"{subject}: {rest} left in it."
         elif went:
-            to = [f"{percent(share)} to {self._new(new)}" for new, share in went]
-            sentence = f"{subject}: of its customers went {listing(to)}."
+            named = [(share, self._new(new)) for new, share in went]
+            sentence = f"{subject}: {_parts_of_customers('went', 'to', named)}."
         else:
             sentence = f"{subject}: its customers belong to no segment now."
         return self._event("disappeared", (old,), (), sentence)
@@ -289,8 +289,8 @@ class _Sentences:
             outside = percent(1 - self._inside_now.get(new, 0) / rows)
             sentence = f"{subject}: {outside} of its customers were in no segment before."
         else:
-            were = [f"{percent(share)} in {self._old(old)}" for old, share in came]
-            sentence = f"{subject}: of its customers were {listing(were)}."
+            named = [(share, self._old(old)) for old, share in came]
+            sentence = f"{subject}: {_parts_of_customers('were', 'in', named)}."
         return self._event("emerged", (), (new,), sentence)
 
     def _event(
@@ -318,6 +318,14 @@ class _Sentences:
     @staticmethod
     def _largest(shares: Mapping[int, float]) -> list[tuple[int, float]]:
         return sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:_MAX_NAMED]
+
+
+def _parts_of_customers(verb: str, place: str, named: Sequence[tuple[float, str]]) -> str:
+    """Return how the customers of a segment part, such as "60% … went to 3 and 40% to 5"."""
+    where = [f"{percent(share)} {place} {segment}" for share, segment in named]
+    share, segment = named[0]
+    where[0] = f"{percent(share)} of its customers {verb} {place} {segment}"
+    return listing(where)
 
 
 def _named(segment: int, names: Mapping[int, str]) -> str:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from gpuseg import formatting as fmt
 from gpuseg.drift_record import Alarm, CategoryDrift, Drift, FeatureDrift, SegmentDrift
+from gpuseg.printable import printable_text
 from gpuseg.reporting.drift_figure import distribution_figure, largest_change, range_names
 
 N_OPEN = 12
@@ -118,8 +119,11 @@ def drift_view(drift: Drift, names: Mapping[int, str]) -> DriftView:
 
 
 def in_a_sentence(alarm: Alarm) -> str:
-    """Return an alarm in words, with a full stop. It begins with the name of a feature."""
-    return f"{alarm.sentence.removesuffix('.')}."
+    """Return an alarm in words, with a full stop; the name of a feature stays as it is written."""
+    sentence = f"{alarm.sentence.removesuffix('.')}."
+    if alarm.name is not None and sentence.startswith(printable_text(alarm.name)):
+        return sentence
+    return f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def _calm(each: FeatureDrift | CategoryDrift) -> tuple[bool, float]:

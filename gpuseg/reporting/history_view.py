@@ -113,10 +113,10 @@ def _segment_line(entries: Sequence[HistoryEntry], segment: int, top: float) -> 
     if len(former) > 1:
         remarks.append(f"and {fmt.count(len(former) - 1, 'other name')} before")
     present = [i for i, share in enumerate(shares) if share is not None]
-    if present and shares[0] is None:
-        remarks.insert(0, f"since {entries[present[0]].started[:10]}")
     if present and shares[-1] is None:
         remarks.insert(0, f"until {entries[present[-1]].started[:10]}")
+    if present and shares[0] is None:
+        remarks.insert(0, f"since {entries[present[0]].started[:10]}")
     value = fmt.NOTHING if shares[-1] is None else fmt.percent(shares[-1])
     figure = line_figure(shares, top, f"Share of segment {title}", fmt.percent)
     return HistoryLine(title, value, "; ".join(remarks), figure)

@@ -1,7 +1,7 @@
 """What has changed since the last run, and drift, in a few lines for the terminal."""
 
 from gpuseg.drift_record import Drift
-from gpuseg.formatting import count, count_with, listing, number, percent, segment_name
+from gpuseg.formatting import count, listing, number, percent, segment_name
 from gpuseg.manifest import Manifest, ScoresManifest
 from gpuseg.printable import printable
 from gpuseg.refresh_record import Refresh
@@ -16,7 +16,7 @@ _MAX_LINES = 6
 """Lines of events, of names and of alarms; the report has all."""
 
 _MAX_FEATURES = 3
-"""Features that the line on drift names where none is beyond its threshold."""
+"""Features that the line on drift names where there is no alarm."""
 
 
 def changes_in_words(manifest: Manifest | ScoresManifest) -> list[str]:
@@ -84,10 +84,12 @@ def _drift(drift: Drift) -> list[str]:
     """Return the alarms; without any the largest PSI, so that one sees how close it is."""
     if drift.alarms:
         n_alarms = len(drift.alarms) + drift.other_alarms
-        beyond = count_with(n_alarms, "measure", "is", "are")
-        return [f"{beyond} beyond the threshold", *map(in_a_sentence, drift.alarms)]
+        beyond = "1 measure is beyond its threshold"
+        if n_alarms > 1:
+            beyond = f"{count(n_alarms)} measures are beyond their thresholds"
+        return [beyond, *map(in_a_sentence, drift.alarms)]
     values = [(each.psi, each.feature) for each in drift.features]
     values += [(each.psi, each.column) for each in drift.categories]
     largest = sorted(values, reverse=True)[:_MAX_FEATURES]
     named = listing([f"{printable(name)} {number(psi, 2)}" for psi, name in largest])
-    return [f"none beyond the thresholds{'; largest PSI: ' if named else ''}{named}"]
+    return [f"no alarm{'; largest PSI: ' if named else ''}{named}"]

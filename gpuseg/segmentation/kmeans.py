@@ -324,7 +324,8 @@ def _choose_start(
     if gain < older.min_improvement:
         lower = f"{gain:.1%} lower" if gain > 0 else "not lower"
         return True, (
-            f"the inertia of a fresh fit is {lower}, and must be {older.min_improvement:.1%} lower"
+            f"the inertia of a fresh fit is {lower}; it must be at least "
+            f"{older.min_improvement:.1%} lower"
         )
     from_older = params.model_copy(update={"init": warm_start.tolist(), "n_init": "auto"})
     of_warm, of_fresh = (

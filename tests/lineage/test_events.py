@@ -36,7 +36,7 @@ CASES = {
     ]),
     "a small piece has emerged": ([(3, 0, 85), (3, 1, 15)], [
         "Segment 3 survived with 85.0% of its customers.",
-        "Segment 4 emerged: of its customers were 100.0% in 3.",
+        "Segment 4 emerged: 100.0% of its customers were in 3.",
     ]),
     "merged": ([(3, 0, 60), (3, 1, 1), (5, 0, 50), (6, 1, 100)], [
         "Segments 3 and 5 merged into 3: 98.4% and 100.0% of their customers.",
@@ -61,7 +61,7 @@ CASES = {
     ], [
         "Segment 3 survived with 100.0% of its customers.",
         "Segment 5 survived with 100.0% of its customers.",
-        "Segment 6 disappeared: of its customers went 40.0% to 3, 40.0% to 5 and 20.0% to 7.",
+        "Segment 6 disappeared: 40.0% of its customers went to 3, 40.0% to 5 and 20.0% to 7.",
         "Segment 7 survived with 100.0% of its customers.",
     ]),
     "noise now": ([(3, 0, 100), (5, -1, 100)], [
@@ -76,7 +76,7 @@ CASES = {
         "Segment 3 survived with 72.7% of its customers.",
         "Segment 5 survived with 80.0% of its customers.",
         "Segment 6 survived with 76.2% of its customers.",
-        "Segment 7 emerged: of its customers were 40.0% in 3, 33.3% in 6 and 26.7% in 5.",
+        "Segment 7 emerged: 40.0% of its customers were in 3, 33.3% in 6 and 26.7% in 5.",
     ]),
     "a piece takes in a small one": ([(3, 0, 58), (3, 1, 42), (5, 0, 9)], [
         "Segments 3 and 5 merged into 3: 58.0% and 100.0% of their customers.",

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from fuzzing.pages import shown_table
 from support.errors import raises
 from support.pages import Page, make_manifest, make_scores_manifest
 from support.refreshed_outputs import (
@@ -21,9 +22,12 @@ from support.refreshed_outputs import (
     refresh,
 )
 
+from gpuseg.drift_record import Alarm
 from gpuseg.manifest import Manifest, ScoresManifest
 from gpuseg.refresh_record import Refresh
 from gpuseg.reporting.changes_view import changes_view, events_by_level
+from gpuseg.reporting.drift_table import drift_tables
+from gpuseg.reporting.drift_view import in_a_sentence
 from gpuseg.reporting.flow_figure import flow_view
 from gpuseg.reporting.flow_layout import (
     LINE_HEIGHT,
@@ -32,6 +36,7 @@ from gpuseg.reporting.flow_layout import (
     flow_layout,
     folded,
 )
+from gpuseg.reporting.history_view import history_view
 from gpuseg.reporting.report import render_report
 from gpuseg.reporting.scores_report import render_scores_report
 from gpuseg.reporting.svg_element import fitting, text_width
@@ -219,6 +224,11 @@ def test_history_has_a_line_for_each_segment_and_each_measure() -> None:
     assert share.count("none") == 6
     assert any(label.startswith("Mean squared distance by run: 1.4, 1.5,") for label in labels)
     assert "until 20" in page.text and "since 20" in page.text
+    del runs[0]["sizes"]["2"]
+    lines = history_view(manifest_of(3, history=runs).history)
+    assert lines is not None
+    (gone,) = [line for line in lines.segments if line.title.startswith("2 ")]
+    assert re.match(r"since \S+; until ", gone.remark)
     table = Page(tables(html, "All runs")).text
     assert all(run["run_id"] in table for run in runs)
 
@@ -250,10 +260,10 @@ def test_the_terminal_has_events_movement_and_drift() -> None:
     assert "events     Split: 3 to 3, 4." in lines
     assert "names      1: few orders → long inactive" in lines
     assert "180 rows (4.5%)" in text and "200 came, 120 left" in text
-    assert "2 measures are beyond the threshold" in text
+    assert "2 measures are beyond their thresholds" in text
     calm = manifest_of(drift=drift(n_features=2, categories=[]))
     assert changes_in_words(calm) == [
-        "drift      none beyond the thresholds; largest PSI: feature_1 0.04 and feature_0 0"
+        "drift      no alarm; largest PSI: feature_1 0.04 and feature_0 0"
     ]
 
 
@@ -280,3 +290,28 @@ def test_the_terminal_stays_short(n_events: int) -> None:
     events = [event("emerged", [], [i], 3) for i in range(n_events)]
     manifest = manifest_of(refresh=refresh(definitions=[definition(overlap(4), events)]))
     assert len(changes_in_words(manifest)) <= 12
+
+
+def test_the_tables_of_drift_fit_a_usual_terminal() -> None:
+    names = {0: "very many orders, very high spend", 1: "low spend, few orders, lapsed"}
+    segments = drift()["segments"]
+    for segment in segments:
+        segment |= {"share_before": 0.264, "share_now": 0.267, "feature": "recency_days"}
+        segment |= {"mean_distance_before": 0.505, "mean_distance_now": 0.565}
+    record = manifest_of(drift=drift(segments=segments)).drift
+    assert record is not None
+    text = "".join(shown_table(table, 80) for table in drift_tables(record, names))
+    assert text.count("26.4% → 26.7%  0.505 → 0.565  0.1% → 0.4%  recency_days") == 4
+    assert "At the fit → now" in text and "…" not in text
+
+
+def test_alarms_are_sentences_and_names_of_features_stay() -> None:
+    about = {"measure": "feature_psi", "value": 1.0, "threshold": 0.25}
+    alarms = [
+        Alarm(name="spend", sentence="spend has moved", **about),
+        Alarm(sentence="rows are farther from their segments", **about),
+    ]
+    assert [in_a_sentence(alarm) for alarm in alarms] == [
+        "spend has moved.",
+        "Rows are farther from their segments.",
+    ]

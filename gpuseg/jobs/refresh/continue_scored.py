@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuseg.drift_record import Drift
+from gpuseg.formatting import count
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.context import OpenRun
 from gpuseg.jobs.refresh.continuation import Continuation, NotGoodEnough, SegmentLife
@@ -51,6 +52,6 @@ def _judged(drift: Drift | None) -> str:
         raise NotGoodEnough("drift could not be measured")
     if drift.alarms:
         first, n_more = drift.alarms[0].sentence, len(drift.alarms) - 1
-        more = f", and {n_more} more" if n_more else ""
+        more = f", and {count(n_more, 'more alarm')}" if n_more else ""
         raise NotGoodEnough(f"the rows have drifted: {first.rstrip('.')}{more}")
     return "no measure of drift is beyond its threshold"
