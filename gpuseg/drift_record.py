@@ -30,7 +30,9 @@ class DriftThresholds(Record):
     feature_wasserstein: Annotated[float, Field(gt=0)] = 0.2
     """Wasserstein distance of a feature, in standard deviations of the fit."""
     missing_change: Annotated[float, Field(gt=0, le=1)] = 0.02
-    """Change of the share of rows without a value of a feature or a category."""
+    """Change of the share of rows without a value of a feature or a category.
+
+    With `missing = "drop"`, increase of the share of rows that are left out."""
     segment_psi: Annotated[float, Field(gt=0)] = 0.1
     """PSI of the shares of the segments."""
     inertia_increase: Annotated[float, Field(gt=0)] = 0.1
@@ -153,6 +155,10 @@ class Drift(Record):
     """Rows of the fit."""
     rows_now: Count
     """Rows that were compared."""
+    dropped_before: Share = 0.0
+    """Share of rows that the fit has left out, because a feature was missing."""
+    dropped_now: Share = 0.0
+    """Share of rows that are left out for this reason."""
     thresholds: DriftThresholds
     """From where on drift is too large."""
     features: tuple[FeatureDrift, ...]

@@ -46,6 +46,7 @@ def read_drift_file(
         "far": (np.int64, (k + 1,)),
         "groups": (np.int32, (g,)),
         "group_counts": (np.int64, (g, d, N_BINS + 1)),
+        "dropped": (np.int64, (1,)),
     }
     for name, (dtype, shape) in layout.items():
         array = tensors.get(name)
@@ -58,7 +59,7 @@ def read_drift_file(
         raise _damaged("segments", "must be noise and then the segments of the model")
     if g != len(set(reference.groups.tolist()).intersection(segment_ids.tolist())):
         raise _damaged("groups", "must be segments of the model, each once")
-    for name in ("counts", "sizes", "far", "group_counts"):
+    for name in ("counts", "sizes", "far", "group_counts", "dropped"):
         if (tensors[name] < 0).any():
             raise _damaged(name, "must not be negative")
     return reference

@@ -118,6 +118,7 @@ def drift_reference(
     segments: NumberPositions,
     by_segment: FitCounts,
     sample: SampledRows,
+    n_dropped: int,
 ) -> DriftReference:
     """Return what drift is measured against.
 
@@ -132,6 +133,8 @@ def drift_reference(
     by_segment : FitCounts
         Of all rows.
     sample : SampledRows
+    n_dropped : int
+        Rows that were left out because a feature is missing.
     """
     sums = by_segment.sums
     far_distance, far = by_segment.distances.far(sums.sizes, _FAR_ROWS)
@@ -152,6 +155,7 @@ def drift_reference(
         far=far,
         groups=np.sort(groups),
         group_counts=np.empty((0, len(features), counts.shape[1]), np.int64),
+        dropped=np.array([n_dropped]),
     )
     in_groups = BinCounts.zeros(len(groups), len(features))
     group = reference.group_by_position()[sample.position]

@@ -8,7 +8,7 @@ from gpuseg.drift_record import Drift, DriftThresholds
 from gpuseg.monitoring.alarms import Alarms
 from gpuseg.monitoring.bin_counts import BinCounts
 from gpuseg.monitoring.category_drift import UnseenValues, category_drift
-from gpuseg.monitoring.number_drift import NumberDrift, largest
+from gpuseg.monitoring.number_drift import NumberDrift, judge_dropped, largest
 from gpuseg.monitoring.reference import DriftReference
 from gpuseg.monitoring.segment_drift import judge_segments, overall_drift, segment_drift
 from gpuseg.monitoring.segment_sums import SegmentSums
@@ -28,6 +28,7 @@ def measure_drift(
     bins: BinCounts,
     sums: SegmentSums,
     unseen: Mapping[str, UnseenValues],
+    n_dropped: int,
     pipeline: FeaturePipeline,
     thresholds: DriftThresholds,
     fit_run_id: str | None,
@@ -45,6 +46,8 @@ def measure_drift(
     sums : SegmentSums
     unseen : mapping of str to UnseenValues
         Categories that were not in the data of the fit, by column.
+    n_dropped : int
+        Rows that were left out because a feature is missing.
     pipeline : FeaturePipeline
         Of the model.
     thresholds : DriftThresholds
@@ -54,7 +57,7 @@ def measure_drift(
     now = bins.total()
     columns = [e for e in pipeline.used_encoders if e.kind in _CATEGORICAL]
     numbers = _numbers(pipeline, columns)
-    alarms = Alarms(thresholds, 2 * len(numbers) + 3 * len(columns) + 2)
+    alarms = Alarms(thresholds, 2 * len(numbers) + 3 * len(columns) + 3)
     origins = feature_origins(pipeline.encoders, reference.features)
     measured = NumberDrift(
         reference, now, np.zeros(len(reference.features)) if origins is None else origins
@@ -64,14 +67,18 @@ def measure_drift(
         category_drift(encoder, reference, now, unseen.get(encoder.column), alarms)
         for encoder in columns
     ]
+    n, m = int(reference.sizes.sum()), int(sums.sizes.sum())
+    dropped = judge_dropped((int(reference.dropped[0]), n_dropped), (n, m), alarms)
     overall = overall_drift(reference, sums)
     segment_psi, segment_psi_chance = judge_segments(reference, sums, overall, alarms)
     shown = largest([each.psi + each.is_beyond for each in features], _MAX_FEATURES)
     shown_columns = largest([each.psi + each.is_beyond for each in categories], _MAX_FEATURES)
     return Drift(
         fit_run_id=fit_run_id,
-        rows_before=int(reference.sizes.sum()),
-        rows_now=int(sums.sizes.sum()),
+        rows_before=n,
+        rows_now=m,
+        dropped_before=dropped[0],
+        dropped_now=dropped[1],
         thresholds=thresholds,
         features=tuple(features[i] for i in shown),
         other_features=len(features) - len(shown),
@@ -104,4 +111,5 @@ def _numbers(pipeline: FeaturePipeline, columns: list[Encoder]) -> list[int]:
         if encoder.kind == "is missing" and encoder.column in used
         for name in encoder.feature_names()
     }
-    return [f for f, name in enumerate(pipeline.features) if name not in of_columns | marks]
+    others = of_columns | marks
+    return [f for f, name in enumerate(pipeline.features) if name not in others]

@@ -122,19 +122,43 @@ def ranges_with_gaps(before: Counts, now: Counts, ranges: Counts) -> tuple[Count
 
 def judge_missing(name: str, gaps: tuple[int, int], rows: tuple[int, int], alarms: Alarms) -> bool:
     """Return whether more or fewer rows have no value than at the fit, beyond the threshold."""
-    shares = [n_gaps / max(n_rows, 1) for n_gaps, n_rows in zip(gaps, rows, strict=True)]
-    if not all(rows):
-        return False
-
-    def differs() -> bool:
-        before, now = (np.array([g, n - g]) for g, n in zip(gaps, rows, strict=True))
-        return shares_differ(before, now, alarms.level)
-
-    return alarms.judge(
-        "missing_change", abs(shares[1] - shares[0]), differs,
+    shares = shares_of(gaps, rows)
+    return all(rows) and alarms.judge(
+        "missing_change", abs(shares[1] - shares[0]),
+        lambda: parts_differ(gaps, rows, alarms.level),
         lambda: f"{percent(shares[1])} of the rows have no {printable_text(name)}, at the fit it "
         f"was {percent(shares[0])}", name,
     )  # fmt: skip
+
+
+def judge_dropped(
+    dropped: tuple[int, int], kept: tuple[int, int], alarms: Alarms
+) -> tuple[float, float]:
+    """Judge whether more rows are left out than at the fit; return the shares, before and now.
+
+    Fewer are no alarm: the fit also left out rows without a feature that it then dropped.
+    """
+    rows = (dropped[0] + kept[0], dropped[1] + kept[1])
+    shares = shares_of(dropped, rows)
+    if all(rows):
+        alarms.judge(
+            "missing_change", shares[1] - shares[0],
+            lambda: parts_differ(dropped, rows, alarms.level),
+            lambda: f"{percent(shares[1])} of the rows were dropped for a missing feature, at the "
+            f"fit it was {percent(shares[0])}",
+        )  # fmt: skip
+    return shares
+
+
+def shares_of(parts: tuple[int, int], rows: tuple[int, int]) -> tuple[float, float]:
+    """Return which share of the rows a part of them is, before and now."""
+    return parts[0] / max(rows[0], 1), parts[1] / max(rows[1], 1)
+
+
+def parts_differ(parts: tuple[int, int], rows: tuple[int, int], level: float) -> bool:
+    """Return whether the share of a part of the rows has changed by more than chance."""
+    before, now = (np.array([part, n - part]) for part, n in zip(parts, rows, strict=True))
+    return shares_differ(before, now, level)
 
 
 def largest(values: Sequence[float] | Values, n: int) -> list[int]:

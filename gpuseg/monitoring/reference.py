@@ -55,6 +55,8 @@ class DriftReference:
         Segments whose features are counted by themselves, rising.
     group_counts : int64 (g, d, 257)
         Rows of a sample of the fit by bin, for these segments.
+    dropped : int64 (1,)
+        Rows that the fit has left out because a feature was missing; they are counted nowhere else.
     """
 
     features: tuple[str, ...]
@@ -70,6 +72,7 @@ class DriftReference:
     far: NDArray[np.int64]
     groups: NDArray[np.int32]
     group_counts: NDArray[np.int64]
+    dropped: NDArray[np.int64]
 
     def group_by_position(self) -> NDArray[np.int32]:
         """Return the position in `groups` of each of the `segments`; g for those of no group."""

@@ -139,6 +139,9 @@ def _facts(drift: Drift) -> list[tuple[str, str, str]]:
         ("Mean squared distance", *_numbers(drift.inertia_before, drift.inertia_now)),
         ("Far from their segment", fmt.percent(drift.far_before), fmt.percent(drift.far_now)),
     ]
+    if drift.dropped_before or drift.dropped_now:
+        shares = fmt.percent(drift.dropped_before), fmt.percent(drift.dropped_now)
+        facts.insert(1, ("Left out, with a missing feature", *shares))
     return [fact for fact in facts if fact[1:] != (fmt.NOTHING, fmt.NOTHING)]
 
 

@@ -117,6 +117,30 @@ def test_distances_to_rows_of_the_fit_are_not_compared(tmp_path: Path) -> None:
     assert drift.mean_distance_now and drift.segments[0].far_now is None
 
 
+def test_more_rows_that_are_dropped_are_an_alarm(tmp_path: Path) -> None:
+    sections = {
+        "input": {"path": str(tmp_path / "fit.parquet"), "id": "id"},
+        "prepare": {"missing": "drop"}, "segment": {"n_clusters": 3},
+        "output": {"path": str(tmp_path / "out")},
+    }  # fmt: skip
+    fit, same, other = (table(seed).drop_columns("plan") for seed in range(3))
+    orders = pa.array(other["orders"].to_numpy(), mask=np.arange(N) % 20 == 0)
+    other = other.set_column(1, "orders", orders)
+    for name, rows in (("fit", fit), ("same", same), ("other", other)):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+    gpuseg.run(sections)
+    same_drift, drift = (
+        gpuseg.drift(tmp_path / "out", tmp_path / f"{name}.parquet").record
+        for name in ("same", "other")
+    )
+    assert not same_drift.alarms
+    assert drift.dropped_before == np.isnan(fit["income"].to_numpy()).mean()
+    assert drift.dropped_now == 1 - drift.rows_now / N
+    (alarm,) = drift.alarms
+    assert (alarm.measure, alarm.name) == ("missing_change", None)
+    assert alarm.sentence.startswith(f"{drift.dropped_now:.1%} of the rows were dropped")
+
+
 def test_other_rows_raise_alarms(folder: Path) -> None:
     result = gpuseg.drift(folder / "out", folder / "other.parquet")
     alarms = {(alarm.measure, alarm.name) for alarm in result.record.alarms}

@@ -56,6 +56,7 @@ DAMAGES = {
     "other segments": changed("segments", lambda segments: segments + 1),
     "fewer distances": changed("far_distance", lambda distance: distance[1:]),
     "another group": changed("groups", lambda groups: groups + 1),
+    "no dropped rows": without("dropped"),
     "negative counts": changed("counts", lambda counts: counts - 10_000),
 }
 

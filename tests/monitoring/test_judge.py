@@ -71,7 +71,7 @@ def drift(n: int, m: int, change: Callable[[Rows], Any] | None = None, **options
     segment, distance = scored(y)
     return measure_drift(
         reference, bin_counts_of(reference, y, segment),
-        sums_of(segment, distance, reference.far_distance), options.get("unseen", {}),
+        sums_of(segment, distance, reference.far_distance), options.get("unseen", {}), 0,
         pipeline(), DriftThresholds(**options.get("thresholds", {})), "run",
     )  # fmt: skip
 

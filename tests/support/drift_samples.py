@@ -59,6 +59,7 @@ def reference_of(
         tuple(features), edges, positions, np.nan_to_num(np.nanstd(x, axis=0, dtype=np.float64)),
         counts_of(bins), segments, sums.sizes, np.array(to_nan), np.array(squares), far_distance,
         sums.far, segments[1:], np.stack([counts_of(bins[m]) for m in members[1:]]),
+        np.zeros(1, np.int64),
     )  # fmt: skip
 
 

@@ -18,6 +18,6 @@ def measured_drift(
     if reference is None or comparison is None or comparison.bins is None:
         return None
     return measure_drift(
-        reference, comparison.bins, comparison.sums, rows.unseen, older.model.pipeline, thresholds,
-        older.fit.run_id,
+        reference, comparison.bins, comparison.sums, rows.unseen, prepared.raw_counts.n_dropped,
+        older.model.pipeline, thresholds, older.fit.run_id,
     )  # fmt: skip

@@ -23,6 +23,7 @@ def drift_of_scores(
         counts.rows.bins,
         counts.rows.sums,
         unseen,
+        counts.n_dropped,
         saved.model.pipeline,
         thresholds,
         saved.run_id,

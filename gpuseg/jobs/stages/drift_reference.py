@@ -35,17 +35,20 @@ class RawCounts:
     ----------
     bins : FeatureBins
     counts : int64 (d, 257)
+    n_dropped : int
+        Rows that were left out before, because a feature is missing.
     """
 
     bins: FeatureBins
     counts: NDArray[np.int64]
+    n_dropped: int
 
     def take(self, features: list[int]) -> RawCounts:
         """Return the counts of some features."""
-        return RawCounts(self.bins.take(features), self.counts[features])
+        return RawCounts(self.bins.take(features), self.counts[features], self.n_dropped)
 
 
-def count_raw_rows(ctx: RunContext, sample: RowSample) -> RawCounts:
+def count_raw_rows(ctx: RunContext, sample: RowSample, n_dropped: int) -> RawCounts:
     """Count the rows of all shards in bins that a sample of them fixes.
 
     Rows count, whatever their weights are.
@@ -53,7 +56,7 @@ def count_raw_rows(ctx: RunContext, sample: RowSample) -> RawCounts:
     with ctx.reporter.stage(_STAGE):
         bins = bins_of_sample(sample.x)
         counts = ctx.executor.map(count_features, ctx.backend, bins.edges)
-        return RawCounts(bins, reduce(np.add, counts))
+        return RawCounts(bins, reduce(np.add, counts), n_dropped)
 
 
 def with_reference(
@@ -89,6 +92,7 @@ def with_reference(
             segments,
             reduce(FitCounts.merge, by_segment),
             SampledRows(sample.x, np.concatenate(positions)),
+            raw_counts.n_dropped,
         )
     if model.keeps_rows:
         reference = reference.without_distances()

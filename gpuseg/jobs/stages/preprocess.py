@@ -92,14 +92,15 @@ def preprocess(
         with showing_text(ctx.spec, ctx.plan.text_inputs, steps.features):
             raw = summarize_raw(executor, ctx.backend, steps, locate)
     comparison = None if continuation is None else _compare(ctx, continuation.model)
-    raw_counts = _count(ctx, raw, comparison, continuation)
+    n_missing = plan.dataset.rows - n_rows - n_duplicates
+    raw_counts = _count(ctx, raw, n_missing, comparison, continuation)
     with reporter.stage("prepare"), showing_text(ctx.spec, ctx.plan.text_inputs, steps.features):
         kept = None if continuation is None else continuation.kept_preprocessing()
         if kept is None:
             fit = fit_preprocessing(executor, ctx.backend, steps, raw)
         else:
             fit = keep_preprocessing(executor, ctx.backend, steps, raw, kept)
-    if n_missing := plan.dataset.rows - n_rows - n_duplicates:
+    if n_missing:
         reporter.warn(f"{count(n_missing, 'row')} with a missing feature {_was(n_missing)} dropped")
     if n_duplicates:
         reporter.warn(
@@ -139,17 +140,18 @@ def _compare(ctx: RunContext, model: SegmentModel) -> RowCounts:
 def _count(
     ctx: RunContext,
     raw: RawSummary,
+    n_dropped: int,
     comparison: RowCounts | None,
     continuation: Continuation | None,
 ) -> RawCounts:
     """Return the raw rows by bin; the bins of an older model stay as its preparation does."""
     if comparison is None or comparison.bins is None or continuation is None:
-        return count_raw_rows(ctx, raw.sample)
+        return count_raw_rows(ctx, raw.sample, n_dropped)
     reference = continuation.model.reference
     if reference is None or not continuation.keeps_preparation:
-        return count_raw_rows(ctx, raw.sample)
+        return count_raw_rows(ctx, raw.sample, n_dropped)
     bins = FeatureBins(reference.edges, reference.positions, reference.std)
-    return RawCounts(bins, comparison.bins.total())
+    return RawCounts(bins, comparison.bins.total(), n_dropped)
 
 
 def _was(n: int) -> str:
