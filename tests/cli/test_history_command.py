@@ -61,7 +61,7 @@ def test_the_table_of_runs_fits_a_usual_terminal(
     assert all(f"{entry.rows:,}" in runs for entry in gpuseg.history(last))
 
 
-def test_runs_of_one_day_can_be_told_from_each_other() -> None:
+def test_runs_of_one_day_have_heads_that_differ() -> None:
     runs = [{**run, "started": "2026-08-01T06:00:00Z"} for run in history(3)]
     manifest = Manifest.from_json(make_manifest() | {"refresh": refresh(), "history": runs})
     heads = [str(column.header) for column in shares_table(history_of(manifest)).columns]
