@@ -38,7 +38,9 @@ class DriftThresholds(Record):
     inertia_increase: Annotated[float, Field(gt=0)] = 0.1
     """Relative increase of the mean squared distance."""
     unseen_share: Annotated[float, Field(gt=0, le=1)] = 0.02
-    """Share of rows with a category of a column that was not in the data of the fit."""
+    """Share of rows with a category of a column that was not in the data of the fit.
+
+    Where rare categories are one feature together, increase of their share."""
 
 
 class FeatureDrift(Record):

@@ -12,7 +12,7 @@ from gpuseg.formatting import number, percent
 from gpuseg.monitoring.alarms import Alarms
 from gpuseg.monitoring.chance import is_more_than_unseen, shares_differ
 from gpuseg.monitoring.measures import Counts, psi, psi_chance
-from gpuseg.monitoring.number_drift import judge_missing
+from gpuseg.monitoring.number_drift import judge_missing, parts_differ, shares_of
 from gpuseg.monitoring.reference import MISSING, DriftReference
 from gpuseg.preprocessing.encoding.encoder import MISSING as MISSING_LABEL
 from gpuseg.preprocessing.encoding.encoder import OTHER, Encoder
@@ -85,7 +85,7 @@ def category_drift(
     once, twice = _rare(encoder, counted, n)
     missing = counted.of(MISSING_LABEL)
     is_beyond = [
-        alarms.judge(
+        _judge_others(name, counted.of(OTHER), (n, m), alarms) if encoder.other else alarms.judge(
             "unseen_share", share,
             lambda: is_more_than_unseen(n, once, twice, m, n_unseen, alarms.level),
             lambda: f"{shown}: {percent(share)} of the rows have a category that was not in the "
@@ -111,6 +111,22 @@ def category_drift(
         example=None if unseen is None else shortened(printable_text(unseen.example)),
         is_beyond=any(is_beyond),
     )
+
+
+def _judge_others(
+    name: str, others: tuple[int, int], rows: tuple[int, int], alarms: Alarms
+) -> bool:
+    """Return whether more rows have one of the categories that are one feature, `OTHER`.
+
+    They may be unseen: the encoder does not know all categories of the fit.
+    """
+    before, now = shares_of(others, rows)
+    return all(rows) and alarms.judge(
+        "unseen_share", now - before,
+        lambda: parts_differ(others, rows, alarms.level),
+        lambda: f"{printable_text(name)}: {percent(now)} of the rows have another category than "
+        f"the frequent ones of the fit, there it was {percent(before)}", name,
+    )  # fmt: skip
 
 
 def _counted(

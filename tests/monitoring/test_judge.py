@@ -28,6 +28,7 @@ ENCODERS = (
     Encoder("income", "is missing"),
     Encoder("plan", "onehot", "text", PLANS),
     Encoder("level", "ordinal", "text", ("low", "middle", "high")),
+    Encoder("shop", "onehot", "text", ("a", "b"), other=True),
     Encoder("city", "frequency", "text", CITIES, (0.2, 0.3, 0.5, 0.0)),
 )
 FEATURES = tuple(name for encoder in ENCODERS for name in encoder.feature_names())
@@ -51,6 +52,8 @@ def draw(rng: np.random.Generator, n: int) -> Rows:
     plan = rng.choice(3, n, p=[0.6, 0.3, 0.1])
     x[:, F["plan=basic"] : F["plan=pro"] + 1] = plan[:, None] == np.arange(3)
     x[:, F["level"]] = rng.choice(3, n, p=[0.5, 0.4, 0.1])
+    shop = rng.choice(3, n, p=[0.5, 0.4, 0.1])
+    x[:, F["shop=a"] : F["shop=(other)"] + 1] = shop[:, None] == np.arange(3)
     x[:, F["city"]] = rng.choice(np.array([0.2, 0.3, 0.5]), n, p=[0.2, 0.3, 0.5])
     return x
 
@@ -95,6 +98,10 @@ def new_plan(y: Rows) -> None:
     y[: len(y) // 20, F["plan=basic"] : F["plan=pro"] + 1] = 0
 
 
+def more_other_shops(y: Rows) -> None:
+    y[: len(y) // 20, F["shop=a"] : F["shop=(other)"] + 1] = [0, 0, 1]
+
+
 def plans_change(y: Rows) -> None:
     y[: len(y) // 2, F["plan=basic"] : F["plan=pro"] + 1] = [0, 0, 1]
 
@@ -117,6 +124,7 @@ UNSEEN_PLAN = {"unseen": {"plan": UnseenValues(250, "gold")}}
         (shift("visits", 1.0), {}, {("feature_psi", "visits")}),
         (more_gaps, {}, {("missing_change", "income")}),
         (new_plan, UNSEEN_PLAN, {("unseen_share", "plan"), ("feature_psi", "plan")}),
+        (more_other_shops, {}, {("unseen_share", "shop")}),
         (plans_change, {}, {("feature_psi", "plan")}),
         (farther, {}, {("inertia_increase", None)}),
     ],
@@ -162,7 +170,7 @@ def test_record_has_the_numbers() -> None:
     result = drift(4000, 2000)
     assert (result.rows_before, result.rows_now, result.fit_run_id) == (4000, 2000, "run")
     assert [each.feature for each in result.features] == ["orders", "spend", "visits", "income"]
-    assert [each.column for each in result.categories] == ["plan", "level", "city"]
+    assert [each.column for each in result.categories] == ["plan", "level", "shop", "city"]
     spend = result.features[1]
     assert min(spend.edges) > 1000  # in units of the input, not from the origin
     for each in result.features:
@@ -173,9 +181,10 @@ def test_record_has_the_numbers() -> None:
         assert each.ks < 3 * each.ks_chance
     income = result.features[3]
     assert income.missing_before == pytest.approx(0.05, abs=0.02)
-    plan, level, city = result.categories
+    plan, level, shop, city = result.categories
     assert plan.categories["basic"].before == pytest.approx(0.6, abs=0.03)
     assert level.categories["middle"].now == pytest.approx(0.4, abs=0.05)
+    assert shop.categories["(other)"].now == pytest.approx(0.1, abs=0.03)
     assert city.categories["Trier"].now == pytest.approx(0.5, abs=0.05)
     assert sum(each.share_before for each in result.segments) == pytest.approx(1)
     assert result.inertia_before and result.inertia_now
