@@ -56,6 +56,8 @@ class ManifestInputs:
         Ids of the examples, once they are written; None if the data has none.
     older_names : mapping of int to str
         The names of the older segments, if an older output is continued.
+    keeps_names : bool
+        Whether these stay in any case, as the rows are only the newest ones of the segments.
     executor : mapping
         What `Executor.describe` returns after that: it counts the shards of lost workers.
     """
@@ -75,6 +77,7 @@ class ManifestInputs:
     parts: Sequence[Part] = ()
     example_ids: pa.ChunkedArray | None = None
     older_names: Mapping[int, str] = field(default_factory=dict)
+    keeps_names: bool = False
     executor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -112,6 +115,9 @@ def _named(
     ]
     if not inputs.older_names:
         return named, {}
+    if inputs.keeps_names:
+        older = inputs.older_names
+        return [s.model_copy(update={"name": older.get(s.segment, s.name)}) for s in named], {}
     carried, previous = carried_names(named, inputs.older_names, features)
     return [s.model_copy(update={"name": carried[s.segment]}) for s in named], previous
 

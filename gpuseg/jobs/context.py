@@ -213,11 +213,12 @@ def open_run(
     progress: Progress | None = None,
     kind: OutputKind = OutputKind.SEGMENTS,
     replaces: Collection[OutputKind] = (),
+    is_update: bool = False,
 ) -> Iterator[RunContext]:
     """Open the run of a job, as `open_sections` does.
 
     `kind` is that of the output; those of `replaces` may be replaced, too. A run for features
-    imports nothing for segments while it waits.
+    imports nothing for segments while it waits. For `is_update` see `plan_run`.
 
     Raises
     ------
@@ -229,8 +230,8 @@ def open_run(
         return _importer(spec, plan.resolved) if is_segmented else do_nothing
 
     with open_sections(
-        spec, partial(plan_run, spec, kind=kind, replaces=replaces), kind, importer,
-        WORKER_MODULES, progress, replaces,
+        spec, partial(plan_run, spec, kind=kind, replaces=replaces, is_update=is_update), kind,
+        importer, WORKER_MODULES, progress, replaces,
     ) as opened:  # fmt: skip
         yield RunContext(**vars(opened), spec=spec)
 

@@ -137,6 +137,7 @@ def plan_run(
     make_folder: MakeFolder,
     kind: OutputKind = OutputKind.SEGMENTS,
     replaces: Collection[OutputKind] = (),
+    is_update: bool = False,
 ) -> RunPlan:
     """Resolve a job and read the footers of its input; text files are converted to Parquet.
 
@@ -148,6 +149,8 @@ def plan_run(
         That of the output.
     replaces : collection of OutputKind
         Other kinds of outputs that may be replaced.
+    is_update : bool
+        Whether the rows update older segments, so that few will do.
 
     Raises
     ------
@@ -173,7 +176,7 @@ def plan_run(
         resolved.id_key, tuple(spec.source.null_values), listed=listed,
     )  # fmt: skip
     with checking_encoding(formats_of(detected)):
-        plan = plan_table(spec, resolved, table)
+        plan = plan_table(spec, resolved, table, is_update)
     refuse_files_inside(resolved.source, files_of(listed, detected), resolved, "input_path")
     return RunPlan(resolved, plan, (detected,) if detected else ())
 
@@ -210,10 +213,13 @@ def _wanted(spec: JobSpec) -> Wanted:
     )
 
 
-def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> TablePlan:
+def plan_table(
+    spec: JobSpec, resolved: ResolvedJob, table: InputTable, is_update: bool = False
+) -> TablePlan:
     """Read the footers of a table; return a `SegmentationPlan` if the workers are known.
 
-    The number of workers is known if the run starts them; otherwise see `plan_for_workers`.
+    The number of workers is known if the run starts them; otherwise see `plan_for_workers`. Few
+    rows will do if they update older segments.
 
     Raises
     ------
@@ -233,7 +239,8 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     names = [
         name for e in preview for name in (e.feature_names() if e.kind == "vector" else [e.column])
     ]
-    columns = ColumnPlan(tuple(names), dataset.weight, spec.prepare, known, dataset.rows)
+    n_rows = None if is_update else dataset.rows
+    columns = ColumnPlan(tuple(names), dataset.weight, spec.prepare, known, n_rows)
     spec.algorithm.check(spec.segment, columns)
     cluster = resolved.cluster
     needs = _needs(spec, dataset, n_columns, cluster.workers)

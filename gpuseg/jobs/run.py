@@ -102,7 +102,8 @@ def segment_job(ctx: RunContext, continuation: Continuation | None = None) -> Ru
         from gpuseg.jobs.stages.build_features import build_features
 
         built = build_features(ctx, step, None if continuation is None else continuation.borders)
-        step = plan_table(spec, ctx.plan.resolved, built.table)
+        is_update = continuation is not None and continuation.is_update
+        step = plan_table(spec, ctx.plan.resolved, built.table, is_update)
     plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
     kept = None
     if continuation is not None:

@@ -61,6 +61,7 @@ def segment_table(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,
             ctx.reporter.warnings, profile, built.record if built else None,
             summaries_of(ctx.plan.text_inputs, "input"), rows.encoders, older_names=older_names,
+            keeps_names=continuation is not None and continuation.is_update,
         )  # fmt: skip
         rows_with_id = profile.examples.positions
         written, profiles = profile_meanwhile(

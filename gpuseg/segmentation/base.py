@@ -56,15 +56,16 @@ class ColumnPlan:
     prepare : PreprocessingParams
     n_columns : int or None
         Columns of a preprocessed row; None if they depend on the data.
-    n_rows : int
-        Rows of the input, of which some may be dropped.
+    n_rows : int or None
+        Rows of the input, of which some may be dropped; None if any number of them will do, as
+        they update older segments.
     """
 
     features: tuple[str, ...]
     weight: str | None
     prepare: PreprocessingParams
     n_columns: int | None
-    n_rows: int
+    n_rows: int | None
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         if not spec.has_initial_centers:
             # "auto" tries fewer where there are fewer rows.
             counts = [2] if spec.n_clusters == "auto" else spec.counts()
-            check_n_rows(max(counts), columns.n_rows)
+            if columns.n_rows is not None:
+                check_n_rows(max(counts), columns.n_rows)
             return
         centers = InitialCenters.read(spec.init)
         rows, width = centers.rows, len(centers.rows[0])

@@ -124,6 +124,33 @@ def test_auto_fits_again_if_rows_have_drifted_or_the_job_asks_for_others(
     assert refreshed.record.refresh.reason.count("5 segments") == 1
 
 
+def test_few_rows_may_be_appended_and_names_stay(folder: Path, tmp_path: Path) -> None:
+    """The newest rows alone say little of their segments."""
+    older, names = folder / "kmeans", names_of(folder / "kmeans")
+    for n in (1, 3):
+        source = write_files(tmp_path / f"in-{n}", [month(1).slice(0, n)])
+        values = {**job(source, tmp_path / f"out-{n}"), "segment": {"n_clusters": 4}}
+        result = gpuseg.refresh(values, older, append=True)
+        older, record = tmp_path / f"out-{n}", result.record.refresh
+        assert record is not None and record.migration is not None
+        assert names_of(older) == names
+        assert {event.kind for event in record.definitions[0].events} == {"survived"}
+        assert not record.previous_names
+        assert record.migration.left == 0
+
+
+def names_of(out: Path) -> dict[int, str]:
+    return {segment["segment"]: segment["name"] for segment in manifest_of(out)["segments"]}
+
+
+def test_a_score_warns_of_keys_that_only_fits_use(folder: Path, tmp_path: Path) -> None:
+    values = job_of(folder, 1, tmp_path / "out")
+    values["output"]["plots"] = True
+    result = gpuseg.refresh(values, folder / "kmeans", mode="score")
+    (warning,) = result.record.warnings
+    assert warning.startswith("output.plots left out: ")
+
+
 @pytest.mark.parametrize("mode", ["score", "warm"])
 def test_the_command(
     mode: str, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -72,6 +72,8 @@ class Continuation:
         How much the older rows count if rows are appended.
     no_warm_start : str
         Why a fit cannot start from the older segments; empty if it can.
+    only_of_fits : tuple of str
+        Keys of the job that only a fit heeds.
     """
 
     older: OlderOutput
@@ -83,6 +85,7 @@ class Continuation:
     min_improvement: float
     decay: float
     no_warm_start: str
+    only_of_fits: tuple[str, ...] = ()
 
     def refit(self, reason: str) -> Continuation:
         """Return the same with a new fit, from the older segments on if that can be tried."""
@@ -103,6 +106,11 @@ class Continuation:
     def replaces(self) -> tuple[OutputKind, ...]:
         """Kinds of outputs that the run may replace, as a refresh may write in place."""
         return OutputKind.SEGMENTS, OutputKind.SCORES
+
+    @property
+    def is_update(self) -> bool:
+        """Whether the rows are new ones alone, which update the older centers."""
+        return self.mode == "append"
 
     @property
     def model(self) -> SegmentModel:

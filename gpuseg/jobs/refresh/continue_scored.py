@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuseg.drift_record import Drift
-from gpuseg.formatting import count
+from gpuseg.formatting import count, listing
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.context import OpenRun
 from gpuseg.jobs.refresh.continuation import Continuation, NotGoodEnough, SegmentLife
@@ -34,6 +34,11 @@ def continue_scored(
     older, reason = continuation.older, continuation.reason
     if continuation.mode == "auto":
         reason = _judged(drift)
+    if keys := continuation.only_of_fits:
+        run.reporter.warn(
+            f"{listing(keys)} left out: the older model has scored the rows, and segments are "
+            "described where they are fitted"
+        )
     joined = migrate(run, continuation, id, parts)
     refresh = continuation.record("score", reason, [], joined, {})
     lineage = older.lineage or first_lineages(older.model, older.fit.run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,7 +98,9 @@ def refresh(
             )  # fmt: skip
         except NotGoodEnough as drifted:
             continuation = continuation.refit(drifted.reason)
-    with open_run(spec, progress, replaces=continuation.replaces) as ctx:
+    with open_run(
+        spec, progress, replaces=continuation.replaces, is_update=continuation.is_update
+    ) as ctx:
         return segment_job(ctx, continuation)
 
 
@@ -136,8 +138,17 @@ def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuat
         settings.min_improvement,
         settings.decay,
         spec.algorithm.why_not_warm(spec.segment, output.model),
+        tuple(_only_of_fits(spec)),
     )
     return continuation.refit(reason) if mode == "refit" else continuation
+
+
+def _only_of_fits(spec: JobSpec) -> Iterator[str]:
+    """Yield the keys of a job that say nothing to the older model while it scores the rows."""
+    if spec.audit.columns:
+        yield "audit"
+    if spec.output.plots:
+        yield "output.plots"
 
 
 def _with_older_features(spec: JobSpec, output: OlderOutput) -> JobSpec:
