@@ -125,7 +125,8 @@ def test_a_run_logs_stages_notes_and_warnings(
     records = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert all(record.name == "gpuseg" for record in caplog.records)
     stages = [text.split(":")[0] for level, text in records if text.endswith(": started")]
-    assert stages == [name for name in [*manifest["seconds"], "publish"] if name != "total"]
+    names = list(dict.fromkeys(stages))  # some stages go on after another one
+    assert names == [name for name in [*manifest["seconds"], "publish"] if name != "total"]
     assert [text for level, text in records if level == "WARNING"] == manifest["warnings"]
     assert any("n_clusters = 3" in text for level, text in records if level == "INFO")
 
