@@ -17,6 +17,8 @@ as about this category."""
 _MIN_DECIMAL, _MAX_DECIMAL = 1e-4, 1e12
 """Numbers outside this range are written with an exponent."""
 
+_LEAST_MEASURE = 0.001
+
 _MAX_RANGES = 20
 """Ranges of numbers that are listed."""
 
@@ -49,6 +51,12 @@ def number(x: float | None, digits: int = 3) -> str:
     if size >= 10**digits - 0.5:
         return f"{sign}{size:,.0f}"
     return sign + _trim(format(Decimal(f"{size:.{digits}g}"), ",f"))
+
+
+def small_measure(x: float | None) -> str:
+    """Write a measure that is 0 without a difference; below 0.001 its size is of no interest."""
+    is_small = x is not None and 0 < x < _LEAST_MEASURE
+    return f"<{_LEAST_MEASURE}" if is_small else number(x, 2)
 
 
 def _trim(decimal: str) -> str:

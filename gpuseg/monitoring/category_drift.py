@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.drift_record import Bin, CategoryDrift
-from gpuseg.formatting import number, percent
+from gpuseg.formatting import number, percent, small_measure
 from gpuseg.monitoring.alarms import Alarms
 from gpuseg.monitoring.chance import is_more_than_unseen, shares_differ
 from gpuseg.monitoring.measures import Counts, psi, psi_chance
@@ -95,7 +95,7 @@ def category_drift(
             "feature_psi", value,
             lambda: shares_differ(before_counts, now_counts, alarms.level),
             lambda: f"the shares of the categories of {shown} have changed since the fit: PSI "
-            f"{number(value)}, by chance {number(chance)}", name,
+            f"{number(value)}, by chance {small_measure(chance)}", name,
         ),
         judge_missing(name, missing, (n, m), alarms),
     ]  # fmt: skip

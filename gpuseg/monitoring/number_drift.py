@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.drift_record import Bin, FeatureDrift
-from gpuseg.formatting import number, percent
+from gpuseg.formatting import number, percent, small_measure
 from gpuseg.monitoring.alarms import Alarms
 from gpuseg.monitoring.chance import ranks_differ, shares_differ
 from gpuseg.monitoring.measures import (
@@ -86,7 +86,7 @@ class NumberDrift:
         return alarms.judge(
             "feature_psi", float(self.psi[f]), differs,
             lambda: f"{shown} is distributed otherwise than at the fit: PSI {number(self.psi[f])}, "
-            f"by chance {number(self._psi_chance[f])}", name,
+            f"by chance {small_measure(self._psi_chance[f])}", name,
         ) or alarms.judge(
             "feature_wasserstein", float(distance), differs,
             lambda: f"{shown} has moved by {number(distance)} standard deviations since the fit "

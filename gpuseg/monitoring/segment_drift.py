@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpuseg.drift_record import SegmentDrift
-from gpuseg.formatting import number, percent
+from gpuseg.formatting import number, percent, small_measure
 from gpuseg.monitoring.alarms import Alarms
 from gpuseg.monitoring.chance import mean_exceeds, shares_differ
 from gpuseg.monitoring.measures import Counts, Values, psi, psi_chance, ranges_of
@@ -62,7 +62,7 @@ def judge_segments(
     alarms.judge(
         "segment_psi", value, lambda: shares_differ(reference.sizes, sums.sizes, alarms.level),
         lambda: f"the segments have other shares than at the fit: PSI {number(value)}, by chance "
-        f"{number(float(chance))}",
+        f"{small_measure(float(chance))}",
     )  # fmt: skip
     square, square_now = overall.square
     if square and square_now is not None:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuseg.drift_record import CategoryDrift, Drift, FeatureDrift
-from gpuseg.formatting import count, number, percent, segment_name
+from gpuseg.formatting import count, number, percent, segment_name, small_measure
 from gpuseg.reporting.cells import cell
 
 _MAX_ROWS = 30
@@ -57,8 +57,8 @@ def _features(drift: Drift) -> Table:
     for each in both[:_MAX_ROWS]:
         table.add_row(
             cell(each.column if isinstance(each, CategoryDrift) else each.feature),
-            number(each.psi, 2),
-            number(each.psi_chance, 2),
+            small_measure(each.psi),
+            small_measure(each.psi_chance),
             *(["", ""] if isinstance(each, CategoryDrift) else _distances(each)),
             *[_missing(each)] * has_missing,
             *[percent(each.unseen_share) if isinstance(each, CategoryDrift) else ""] * has_unseen,
@@ -71,8 +71,8 @@ def _features(drift: Drift) -> Table:
 
 
 def _distances(each: FeatureDrift) -> list[str]:
-    distance = "" if each.wasserstein is None else f"{number(each.wasserstein, 2)}σ"
-    return [number(each.ks, 2), distance]
+    distance = "" if each.wasserstein is None else f"{small_measure(each.wasserstein)}σ"
+    return [small_measure(each.ks), distance]
 
 
 def _missing(each: FeatureDrift | CategoryDrift) -> str:
@@ -82,7 +82,7 @@ def _missing(each: FeatureDrift | CategoryDrift) -> str:
 
 
 def _segments(drift: Drift, names: Mapping[int, str]) -> Table:
-    psi, chance = number(drift.segment_psi, 2), number(drift.segment_psi_chance, 2)
+    psi, chance = small_measure(drift.segment_psi), small_measure(drift.segment_psi_chance)
     table = _table(f"Segments: PSI of their shares {psi}, by chance {chance}")
     table.caption = _CAPTION
     table.add_column("Segment", no_wrap=True)

@@ -150,8 +150,8 @@ def _numbers(before: float | None, now: float | None) -> tuple[str, str]:
 
 
 def _measure(value: float, chance: float | None, unit: str = "") -> Measure:
-    shown = "" if chance is None else f"{fmt.number(chance, 2)}{unit}"
-    return Measure(f"{fmt.number(value, 2)}{unit}", shown)
+    shown = "" if chance is None else f"{fmt.small_measure(chance)}{unit}"
+    return Measure(f"{fmt.small_measure(value)}{unit}", shown)
 
 
 def _feature(each: FeatureDrift) -> FeatureRow:

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gpuseg.formatting import NOTHING, count, number, percent, segment_name
+from gpuseg.formatting import NOTHING, count, number, percent, segment_name, small_measure
 from gpuseg.refresh_record import HistoryEntry
 from gpuseg.reporting.cells import cell
 
@@ -33,8 +33,8 @@ def runs_table(entries: Sequence[HistoryEntry]) -> Table:
         n_segments = sum(int(segment) >= 0 for segment in entry.sizes)
         table.add_row(
             cell(entry.run_id), entry.mode, count(entry.rows), count(n_segments),
-            number(entry.feature_psi, 2), number(entry.segment_psi, 2), number(entry.inertia, 2),
-            percent(entry.changed), percent(entry.moved),
+            small_measure(entry.feature_psi), small_measure(entry.segment_psi),
+            number(entry.inertia, 2), percent(entry.changed), percent(entry.moved),
         )  # fmt: skip
     return table
 

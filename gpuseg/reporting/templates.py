@@ -45,6 +45,7 @@ def environment(folder: str = "reporting") -> Environment:
     )
     for helper in (
         fmt.number,
+        fmt.small_measure,
         fmt.average,
         fmt.percent,
         fmt.sigma,

@@ -1,7 +1,7 @@
 """What has changed since the last run, and drift, in a few lines for the terminal."""
 
 from gpuseg.drift_record import Drift
-from gpuseg.formatting import count, listing, number, percent, segment_name
+from gpuseg.formatting import count, listing, percent, segment_name, small_measure
 from gpuseg.manifest import Manifest, ScoresManifest
 from gpuseg.printable import printable
 from gpuseg.refresh_record import Refresh
@@ -91,5 +91,5 @@ def _drift(drift: Drift) -> list[str]:
     values = [(each.psi, each.feature) for each in drift.features]
     values += [(each.psi, each.column) for each in drift.categories]
     largest = sorted(values, reverse=True)[:_MAX_FEATURES]
-    named = listing([f"{printable(name)} {number(psi, 2)}" for psi, name in largest])
+    named = listing([f"{printable(name)} {small_measure(psi)}" for psi, name in largest])
     return [f"no alarm{'; largest PSI: ' if named else ''}{named}"]
