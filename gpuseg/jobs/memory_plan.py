@@ -79,6 +79,7 @@ def plan_memory(
     n_columns: int | None = None,
     n_extra_columns: int = 0,
     title: str = "the algorithm",
+    previous_bytes: int = 0,
 ) -> MemoryPlan:
     """Choose whether rows are held in memory or on disk.
 
@@ -92,6 +93,8 @@ def plan_memory(
         Output columns in addition to label and distance.
     title : str
         Name of the algorithm in texts.
+    previous_bytes : int
+        Of a row, for its segments by an older model.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def plan_memory(
     limit = limit_of(cluster, n_workers)
     fixed = PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
     values = row_values(n_columns or dataset.width, dataset.weight is not None)
-    result = _RESULT_BYTES + _VALUE_BYTES * n_extra_columns
+    result = _RESULT_BYTES + _VALUE_BYTES * n_extra_columns + previous_bytes
     resident = fixed + rows * (_VALUE_BYTES * values + result + needs.bytes_per_row)
     ids = rows * ID_BYTES if dataset.id else 0
     if resident + ids <= limit.usable:

@@ -249,22 +249,29 @@ def plan_table(
     return plan_for_workers(spec, plan, cluster.workers) if cluster.is_managed else plan
 
 
-def plan_for_workers(spec: JobSpec, plan: TablePlan, n_workers: int) -> SegmentationPlan:
+def plan_for_workers(
+    spec: JobSpec, plan: TablePlan, n_workers: int, previous_bytes: int = 0
+) -> SegmentationPlan:
     """Plan memory and reader for so many workers, unless that has been done.
+
+    Parameters
+    ----------
+    previous_bytes : int
+        Of a row, for its segments by an older model; with some, the plan is made again.
 
     Raises
     ------
     ConfigError, ResourceError
     """
-    if isinstance(plan, SegmentationPlan):
+    if isinstance(plan, SegmentationPlan) and not previous_bytes:
         return plan
     needs = _needs(spec, plan.dataset, plan.n_columns, n_workers)
     memory = plan_memory(
         plan.dataset, plan.cluster, n_workers, needs, plan.n_columns, len(spec.extra_columns),
-        spec.algorithm.title,
+        spec.algorithm.title, previous_bytes,
     )  # fmt: skip
     reader = choose_reader(spec, plan.dataset, plan.backend, needs, memory.mode)
-    return SegmentationPlan(**{**vars(plan), "reader": reader}, memory=memory)
+    return SegmentationPlan(**{**vars(plan), "reader": reader, "memory": memory})
 
 
 def _needs(spec: JobSpec, dataset: Dataset, n_columns: int, n_workers: int) -> MemoryNeeds:

@@ -104,11 +104,12 @@ def segment_job(ctx: RunContext, continuation: Continuation | None = None) -> Ru
         built = build_features(ctx, step, None if continuation is None else continuation.borders)
         is_update = continuation is not None and continuation.is_update
         step = plan_table(spec, ctx.plan.resolved, built.table, is_update)
-    plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
-    kept = None
+    previous_bytes, kept = 0, None
     if continuation is not None:
-        continuation.check_ids(plan.dataset)
+        continuation.check_ids(step.dataset)
+        previous_bytes = continuation.previous_bytes
         kept = continuation.model.pipeline.used_encoders
+    plan = plan_for_workers(spec, step, len(ctx.executor.workers()), previous_bytes)
     rows = load_rows(ctx, plan, kept)
     from gpuseg.jobs.segment_table import segment_table  # see `jobs.import_later`
 

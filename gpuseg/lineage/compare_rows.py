@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
+from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.models.base import SegmentModel
 from gpuseg.monitoring.row_counts import RowCounter, RowCounts
 from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.output_columns import SEGMENT
-from gpuseg.preprocessing.row_problems import ANY_RULE, RowProblem, refuse_rows
+from gpuseg.preprocessing.row_problems import rule_of_row
 from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
@@ -106,18 +108,25 @@ class _Comparer:
             with np.errstate(all="ignore"):
                 z = self._backend.prepare(x.copy(), self._model.feature_transform)
             z = self._backend.to_host(z)
-            self._check(z, first)
+            self._check(z, x, first)
             yield _PreparedRows(slice(first, first + len(z)), z, bins)
 
-    def _check(self, z: NDArray[np.float32], first: int) -> None:
-        """Refuse rows that have no distance; the first one is row `first` of the shard."""
-        is_bad, outside = ~np.isfinite(z), outside_values(z, self._model.pipeline.metric)
+    def _check(self, z: NDArray[np.float32], x: Any, first: int) -> None:
+        """Refuse rows without a distance; `x` are the raw ones, from row `first` of the shard."""
+        metric = self._model.pipeline.metric
+        is_bad, outside = ~np.isfinite(z), outside_values(z, metric)
         if outside is not None:
             is_bad |= outside
         if is_bad.any():
             rows = np.flatnonzero(is_bad.any(axis=1))
-            row = self._shard.first_row + first + int(rows[0])
-            raise refuse_rows(RowProblem(row, "", None, ANY_RULE), rows.size)
+            raw = self._backend.to_host(x[rows[0] : rows[0] + 1])
+            raise DataError(
+                "rows.not_scored",
+                f"the older model cannot score {count(rows.size, 'row')}, the first is row "
+                f"{self._shard.first_row + first + int(rows[0])} of the data (rows count from 0)",
+                rule=rule_of_row(raw, self._model.feature_transform, metric),
+                hint="correct it, or leave the row out",
+            )
 
     def _joined(self, parts: list[_PreparedRows]) -> _PreparedRows:
         bins = None

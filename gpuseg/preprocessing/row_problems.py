@@ -104,6 +104,14 @@ def find_problems(
 
 _INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32, _NO_RADIANS = 1, 2, 3, 4, 5
 
+_RULES = {
+    _INFINITE: "must be finite, and within ±3.4e38, the range of float32",
+    _MISSING: "must not be missing",
+    _BELOW_DOMAIN: "must be above -1, since log1p is applied",
+    _BEYOND_FLOAT32: "must be within float32 after scaling",
+    _NO_RADIANS: "must be in radians: a latitude within ±½π, a longitude within ±2π",
+}
+
 
 def broken_rules(
     x: NDArray[np.float32], transform: FeatureTransform, metric: Metric
@@ -131,10 +139,17 @@ def broken_rules(
 def _rule(encoder: Encoder, broken: int) -> str:
     if broken == _MISSING and encoder.kind == "ordinal":
         return f"must be one of {', '.join(encoder.categories)}"
-    return {
-        _INFINITE: "must be finite, and within ±3.4e38, the range of float32",
-        _MISSING: "must not be missing",
-        _BELOW_DOMAIN: "must be above -1, since log1p is applied",
-        _BEYOND_FLOAT32: "must be within float32 after scaling",
-        _NO_RADIANS: "must be in radians: a latitude within ±½π, a longitude within ±2π",
-    }[broken]
+    return _RULES[broken]
+
+
+def rule_of_row(x: NDArray[np.float32], transform: FeatureTransform, metric: Metric) -> str:
+    """Return the first rule that a row breaks, of which only the features are known.
+
+    Parameters
+    ----------
+    x : float32 (1, d)
+        A row that cannot be transformed.
+    """
+    broken = broken_rules(x, transform, metric)
+    numbers = broken[broken > 0]
+    return f"values {_RULES[int(numbers[0])]}" if numbers.size else _NO_DIRECTION

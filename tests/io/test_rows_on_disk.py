@@ -36,6 +36,7 @@ from support.helpers import (
     write_files,
 )
 
+import gpuseg
 from gpuseg.algorithms.data_statistics import measure_prepared
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
@@ -598,6 +599,25 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker take no memory for itself, so that limits can be those of small data."""
     monkeypatch.setattr(memory_plan, "PROCESS_BYTES", 0)
     monkeypatch.setattr(memory_plan, "_WORK_BYTES_PER_THREAD", 0)
+
+
+def test_the_plan_of_a_refresh_counts_the_older_segments(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = list[int]()
+
+    def recorded(*args: Any) -> MemoryPlan:
+        plan = plan_memory(*args)
+        peaks.append(plan.peak_bytes)
+        return plan
+
+    monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", recorded)
+    values = job(write_files(tmp_path / "in", [customers(200)]), tmp_path / "out")
+    gpuseg.run(values)
+    values["output"] = {"path": str(tmp_path / "newer")}
+    gpuseg.refresh(values, tmp_path / "out", mode="warm")
+    label_and_flag = 4 + 1
+    assert peaks[-1] == peaks[0] + 200 * label_and_flag
 
 
 @pytest.mark.slow

@@ -117,6 +117,12 @@ class Continuation:
         """The older model."""
         return self.older.model
 
+    @property
+    def previous_bytes(self) -> int:
+        """Memory of a row for its older segments: `Shard.previous` and `previous_far`."""
+        labels = np.dtype(np.int32).itemsize * (1 + len(self.model.level_columns()))
+        return labels + np.dtype(np.bool_).itemsize
+
     def check_ids(self, dataset: Dataset) -> None:
         """Refuse ids that cannot be compared with those of the older output, before any work.
 
