@@ -145,13 +145,18 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         spec.models(rows)[0].check_init(width)
 
     def why_other_segments(self, spec: KMeansSpec, model: SegmentModel) -> str:
-        """Refuse another number of clusters than the model has, if the job names one."""
-        if isinstance(spec.n_clusters, int) and spec.n_clusters != model.n_clusters:
-            return (
-                f"the job asks for {count(spec.n_clusters, 'segment')}, and the older output has "
-                f"{model.n_clusters:,}"
-            )
-        return ""
+        """Refuse another number of segments than the model has, if it is known what a fit has."""
+        k = model.n_clusters
+        if spec.n_clusters == "auto":
+            if k <= spec.max_clusters:
+                return ""
+            asked = f"at most {count(spec.max_clusters, 'segment')}"
+        else:
+            n_clusters = max(spec.counts())
+            if n_clusters == k:
+                return ""
+            asked = count(n_clusters, "segment")
+        return f"the job asks for {asked}, and the older output has {k:,}"
 
     def why_not_warm(self, spec: KMeansSpec, model: SegmentModel) -> str:
         return self.why_other_segments(spec, model)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from support.errors import raises
-from support.helpers import job, listing
+from support.fitted_outputs import fitted, input_rows, job_of
+from support.helpers import job, listing, write_files
 from support.refused_refreshes import KEY_VARIABLE, REFUSED, SCORE, make_folder, refresh
 
 import gpuseg
@@ -43,6 +44,22 @@ def test_another_algorithm_is_refused(folder: Path) -> None:
     values["segment"] = {"algorithm": "dbscan", "eps": 1.0}
     with raises("refresh.other_algorithm", parameter="segment_algorithm"):
         gpuseg.refresh(values, folder / "older")
+
+
+@pytest.mark.parametrize(
+    ("name", "segment"),
+    [("dbscan", {"eps": 0.6}), ("dbscan", {"min_samples": 6}), ("hierarchy", {"levels": [3, 9]})],
+)
+def test_other_parameters_of_segments_are_refused_or_fitted(
+    name: str, segment: dict[str, Any], tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "in", [input_rows(name)])
+    values = job_of(name, source, tmp_path / "out")
+    values["segment"] |= segment
+    with raises("refresh.other_segments"):
+        gpuseg.refresh(values, fitted(name), mode="score")
+    refreshed = gpuseg.refresh(values, fitted(name)).record.refresh
+    assert refreshed is not None and refreshed.mode == "fresh"
 
 
 def test_another_kind_of_data_is_refused(folder: Path) -> None:

@@ -43,6 +43,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "another metric": ("refresh.other_metric", {"segment": {"metric": "cosine"}}),
     "more segments, warm": ("refresh.no_warm_start", {"segment": {"n_clusters": 4}, **WARM}),
     "more segments, score": ("refresh.other_segments", {"segment": {"n_clusters": 4}, **SCORE}),
+    "up to more segments": (
+        "refresh.other_segments", {"segment": {"n_clusters": [2, 4]}, **SCORE}
+    ),
     "more segments, append": (
         "refresh.no_warm_start", {"segment": {"n_clusters": 4}, "append": True}
     ),
