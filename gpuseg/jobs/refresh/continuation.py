@@ -74,6 +74,8 @@ class Continuation:
         Why a fit cannot start from the older segments; empty if it can.
     only_of_fits : tuple of str
         Keys of the job that only a fit heeds.
+    warning : str or None
+        What the user should know of the job, beside the older output.
     """
 
     older: OlderOutput
@@ -86,6 +88,7 @@ class Continuation:
     decay: float
     no_warm_start: str
     only_of_fits: tuple[str, ...] = ()
+    warning: str | None = None
 
     def refit(self, reason: str) -> Continuation:
         """Return the same with a new fit, from the older segments on if that can be tried."""

@@ -17,7 +17,7 @@ def migrate(
 ) -> JoinedOutputs:
     """Join the customers of the older output, and those of the parts that a run has written.
 
-    The files of changes are staged.
+    The files of changes are staged. Warnings go to the reporter.
 
     Raises
     ------
@@ -26,6 +26,8 @@ def migrate(
     ResourceError
         If there is no room for the files.
     """
+    if continuation.warning is not None:
+        run.reporter.warn(continuation.warning)
     now = LabeledParts.staged(run.output.staging, parts, id)
     with run.reporter.stage("compare customers", sum(part.rows for part in parts)) as stage:
         context = TaskContext(run.executor.local_threads, stage.advance)

@@ -139,6 +139,7 @@ def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuat
         settings.decay,
         spec.algorithm.why_not_warm(spec.segment, output.model),
         tuple(_only_of_fits(spec)),
+        _warning_of_snapshot(spec, output),
     )
     return continuation.refit(reason) if mode == "refit" else continuation
 
@@ -149,6 +150,20 @@ def _only_of_fits(spec: JobSpec) -> Iterator[str]:
         yield "audit"
     if spec.output.plots:
         yield "output.plots"
+
+
+def _warning_of_snapshot(spec: JobSpec, output: OlderOutput) -> str | None:
+    """Return a warning where new lines would be ignored, as the snapshot has not moved."""
+    lines, older = spec.transactions, output.manifest.transactions
+    if lines is None or older is None or lines.snapshot is None:
+        return None
+    if (snapshot := lines.snapshot.isoformat()) != older.snapshot:
+        return None
+    return (
+        "transactions.snapshot is that of the older output, "
+        f"{snapshot.removesuffix('T00:00:00')}: later lines are ignored. For a newer state "
+        "of the customers, set a later one"
+    )
 
 
 def _with_older_features(spec: JobSpec, output: OlderOutput) -> JobSpec:
