@@ -24,6 +24,7 @@ from support.helpers import call, customers, cut, leftovers, listing, read_parts
 import gpuseg
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.jobs.regenerate_report import regenerate_report
+from gpuseg.jobs.score import plan
 from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
 from gpuseg.models.loading import load_output
 from gpuseg.reporting.scores_table import scores_table
@@ -309,6 +310,14 @@ def test_what_is_in_memory_is_no_path(tmp_path: Path) -> None:
     model: Any = gpuseg.load_model(fitted("plain"))
     with raises("score.not_a_path", ConfigError, parameter="model"):
         gpuseg.score(model, tmp_path / "in.parquet", out)
+
+
+def test_counts_for_drift_are_in_the_plan_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_PARTS_COUNTED", 10**9)
+    with raises("memory_limit.too_low", ResourceError, parameter="memory_limit"):
+        score(fitted("plain"), kept_rows("plain"), tmp_path)
 
 
 def test_memory_limits_the_threads(tmp_path: Path) -> None:

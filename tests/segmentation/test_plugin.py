@@ -20,7 +20,7 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 
 import gpuseg
 from gpuseg.backends.types import Centers
-from gpuseg.errors import ConfigError, GpusegError, ResourceError
+from gpuseg.errors import ConfigError, DataError, GpusegError, ResourceError
 from gpuseg.jobs.refresh.run_refresh import refresh
 from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models import base, plugins
@@ -181,6 +181,15 @@ def test_a_refresh_of_the_plugin_only_scores(bands: None, file: Path, tmp_path: 
         refresh(file, tmp_path / "out", mode="fresh", overrides=[again])
     refresh(file, tmp_path / "out", mode="score", overrides=[again])
     assert read_parts(tmp_path / "again")["segment"] == read_parts(tmp_path / "out")["segment"]
+
+
+def test_drift_from_the_plugin_names_the_field_that_is_missing(
+    bands: None, file: Path, tmp_path: Path
+) -> None:
+    gpuseg.run(file)
+    with raises("drift.no_reference", DataError, parameter="model") as error:
+        gpuseg.drift(tmp_path / "out", tmp_path / "in")
+    assert "`reference`" in str(error.value.hint)
 
 
 def test_the_report_of_the_plugin(

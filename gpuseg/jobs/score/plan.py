@@ -57,6 +57,9 @@ _VALUE_BYTES = 4
 _BIN_BYTES = 2
 """The bin of a value, which is counted once the row has a segment."""
 
+_PARTS_COUNTED = 8
+"""Parts of a thread whose counts of bins are in memory: `TaskContext.map` gives it as many."""
+
 _COLLECTED = 3
 """How many times the rows that are collected are there: before the farther ones are dropped."""
 
@@ -303,7 +306,16 @@ def _work_bytes(
         largest = max(part.rows for part in shard.parts)
         rows = min(rows_together(model, threads) + largest, shard.rows)
         together = rows * 2 * (row_bytes + _RESULT_BYTES)
+    of_batches += _PARTS_COUNTED * _count_bytes(model)
     return threads * (of_batches + dataset.largest_group_bytes) + together
+
+
+def _count_bytes(model: SegmentModel) -> int:
+    """Return the memory for the counts of the bins of a part."""
+    reference = model.reference
+    if reference is None:
+        return 0
+    return (len(reference.groups) + 1) * reference.counts.nbytes
 
 
 def _too_low(needed: int, limit: Limit) -> ResourceError:

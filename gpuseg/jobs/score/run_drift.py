@@ -146,7 +146,8 @@ def refuse_without_reference(saved: SavedOutput) -> None:
             "drift.no_reference", "the model does not know the rows of its fit",
             value=saved.url, parameter="model",
             rule="models have counts of them since gpuseg 0.1, except for those of plug-ins",
-            hint="run its job again",
+            hint="run its job again" if saved.model.keeps_reference
+            else "give the class of the model a field `reference`",
         )  # fmt: skip
 
 
