@@ -12,7 +12,7 @@ def history(
     outputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="OUTPUT...", help="Paths or URLs of output folders of run, refresh or score."
+            metavar="OUTPUT", help="Paths or URLs of output folders of run, refresh or score."
         ),
     ],
     as_json: AsJson = False,
