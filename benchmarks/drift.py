@@ -11,7 +11,7 @@ Features are normal, lognormal, Student's t with 3 degrees of freedom, counts, a
 A job fits the first data set, and `gpuseg.drift` compares the second one. A drifted pair is right
 if all its alarms are of the feature that was changed, or of the segments.
 
-    python benchmarks/drift.py                            the counts of the issue, a few minutes
+    python benchmarks/drift.py                            the counts below, a few minutes
     python benchmarks/drift.py --rows 1000 --pairs 50     one number of rows
     python benchmarks/drift.py --many                     200 undrifted pairs of every size
 
