@@ -78,13 +78,15 @@ def moved_share(refresh: Refresh) -> float | None:
 
 
 def _inertia(manifest: Manifest | ScoresManifest) -> float | None:
-    """Return the mean squared distance of the rows.
+    """Return the mean squared distance of the rows to their segments in this output.
 
-    k-means reports the sum; where rows have weights, the number of rows does not divide it.
+    Where a model has scored them, drift has measured it. Of a fit drift knows the distances to the
+    older segments only. k-means reports the sum to its own; where rows have weights, the number of
+    rows does not divide it.
     """
-    if manifest.drift is not None and manifest.drift.inertia_now is not None:
-        return manifest.drift.inertia_now
-    if not isinstance(manifest, Manifest) or manifest.input.weight is not None:
+    if not isinstance(manifest, Manifest):
+        return None if manifest.drift is None else manifest.drift.inertia_now
+    if manifest.input.weight is not None:
         return None
     total, rows = manifest.result.facts.get("inertia"), manifest.n_customers
     if not isinstance(total, int | float) or isinstance(total, bool) or not rows:

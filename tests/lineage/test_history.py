@@ -36,7 +36,7 @@ def test_a_refreshed_output_adds_itself_to_what_it_carries() -> None:
     last = entries[-1]
     assert (last.run_id, last.mode) == (manifest.run_id, "warm")
     assert last.from_run_id == entries[-2].run_id
-    assert last.inertia == 1.9
+    assert last.inertia == pytest.approx(123.4 / 10_000)  # of its fit, not of the older model
     assert last.feature_psi == 0.31  # of a column of categories
     assert manifest.refresh is not None and manifest.refresh.migration is not None
     overlap = manifest.refresh.definitions[0].overlap
