@@ -2,7 +2,7 @@
 
 Each output has parts as a job writes them: ids, segments, distances. A tenth of the customers has
 another segment in the newer one, 3 in 100 left, and as many came. `seconds` and the peak of memory
-are of whole processes, imports included; `join` is the join alone.
+are of whole processes, imports included; `join` is only the join.
 
     python benchmarks/migration.py                   5 and 50 million
     python benchmarks/migration.py --quick           5 million

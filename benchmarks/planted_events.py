@@ -10,7 +10,7 @@
 A table has 4 to 12 spherical lumps of customers in 4 to 16 features. Their nearest centers are 4
 to 10 standard deviations apart, and the largest has up to ten times the customers of the smallest.
 Customers keep their ids, and have new values in the second table, but for "reseed". Every other
-split and merge is one of the definition alone: the lumps stay, and one of the two jobs asks for one
+split and merge is one of the definition only: the lumps stay, and one of the two jobs asks for one
 segment fewer. Then the two lumps are planted as one whose union adds least to the inertia.
 
 Both tables are written as Parquet. ``gpuseg.run`` segments the first one, and ``gpuseg.refresh``

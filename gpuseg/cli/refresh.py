@@ -31,7 +31,7 @@ def refresh(
     ] = None,
     append: Annotated[
         bool,
-        typer.Option("--append", help="The rows are new ones alone, and update older centers."),
+        typer.Option("--append", help="The rows are only new ones, and update older centers."),
     ] = False,
     set_: Set = None,
     overwrite: Overwrite = False,

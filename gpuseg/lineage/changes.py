@@ -21,7 +21,7 @@ _GROUPS_PER_FILE = 8
 
 
 def write_changes(staging: Staging, id: str, tables: Iterator[pa.Table]) -> list[Part]:
-    """Write changes; files and row groups are cut by the number of rows alone.
+    """Write changes; files and row groups are cut by nothing but the number of rows.
 
     Parameters
     ----------

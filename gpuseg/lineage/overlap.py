@@ -19,7 +19,7 @@ _ROWS = 2**18
 """Rows that are counted at a time: what is computed for them stays in the cache."""
 
 _MAX_DENSE = 2**18
-"""Cells, empty ones included, up to which all are counted; beyond it, those with rows alone."""
+"""Cells, empty ones included, up to which all are counted; beyond it, only those with rows."""
 
 
 def _no_counts() -> NDArray[np.int64]:

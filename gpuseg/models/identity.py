@@ -41,7 +41,7 @@ class SegmentIdentity:
         return with_noise[labels]
 
     def of_level(self, column: str) -> "SegmentIdentity":
-        """Return the identity of a level alone, as that of the segments."""
+        """Return the identity of one level, as that of the segments."""
         ids = {SEGMENT: self.ids[column]} if column in self.ids else {}
         lineage = [each for each in self.lineage if each.column == column]
         renamed = [each.model_copy(update={"column": SEGMENT}) for each in lineage]

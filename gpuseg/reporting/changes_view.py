@@ -18,7 +18,7 @@ _MODES = {
     "score": "the older model scored the customers of today; no segment was redefined",
     "warm": "the fit continued from the centers of the older segments",
     "fresh": "the segments were fitted from the start and matched with the older ones",
-    "append": "the older centers were updated with the new rows alone, which is approximate",
+    "append": "the older centers were updated with only the new rows, which is approximate",
 }
 """What a mode does."""
 

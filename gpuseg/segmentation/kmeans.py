@@ -276,7 +276,7 @@ def _older_centers(context: FitContext, older: OlderSegments) -> NDArray[np.floa
 
 
 def _append(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> SegmentationResult:
-    """Update older centers once by the rows, which are new ones alone.
+    """Update older centers once by the rows, which are only new ones.
 
     Each center becomes the mean of its older rows and of the new ones that are nearest to it
     (MacQueen, 1967; Sculley, "Web-scale k-means clustering", WWW 2010).

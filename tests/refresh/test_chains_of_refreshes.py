@@ -125,7 +125,7 @@ def test_auto_fits_again_if_rows_have_drifted_or_the_job_asks_for_others(
 
 
 def test_few_rows_may_be_appended_and_names_stay(folder: Path, tmp_path: Path) -> None:
-    """The newest rows alone say little of their segments."""
+    """Only the newest rows say little of their segments."""
     older, names = folder / "kmeans", names_of(folder / "kmeans")
     for n in (1, 3):
         source = write_files(tmp_path / f"in-{n}", [month(1).slice(0, n)])

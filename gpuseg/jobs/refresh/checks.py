@@ -71,7 +71,7 @@ def check_refresh(spec: JobSpec, older: OlderOutput, mode: str) -> None:
             reason,
             rule="a refresh from the older centers has as many segments as there are centers"
             if mode == "warm"
-            else "new rows alone update the older centers",
+            else "only new rows update the older centers",
             hint="use `refresh_mode` = 'fresh' or 'auto'" + ", and all rows" * (mode == "append"),
         )
 

@@ -112,7 +112,7 @@ class Continuation:
 
     @property
     def is_update(self) -> bool:
-        """Whether the rows are new ones alone, which update the older centers."""
+        """Whether the rows are only new ones, which update the older centers."""
         return self.mode == "append"
 
     @property

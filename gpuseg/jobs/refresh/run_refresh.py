@@ -55,7 +55,7 @@ def refresh(
         the fresh fit if its inertia is lower by at least `refresh.min_improvement` and two halves
         of the rows agree on its segments as well.
     append : bool, default False
-        Whether the rows are new rows alone, which update the older centers: approximate, since each
+        Whether the rows are only new ones, which update the older centers: approximate, since each
         older row keeps the segment that it had. k-means only.
     overrides : such as ``["refresh.mode=warm"]``
     progress : display of the progress; none by default
@@ -129,17 +129,17 @@ def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuat
         mode = "refit"
         reason = "the older model scores rows as they are read, and ids must be compared first"
     continuation = Continuation(
-        output,
-        requested,
-        mode,
-        reason,
-        settings.preparation == "keep",
-        settings.thresholds,
-        settings.min_improvement,
-        settings.decay,
-        spec.algorithm.why_not_warm(spec.segment, output.model),
-        tuple(_only_of_fits(spec)),
-        _warning_of_snapshot(spec, output),
+        older=output,
+        requested=requested,
+        mode=mode,
+        reason=reason,
+        keeps_preparation=settings.preparation == "keep",
+        thresholds=settings.thresholds,
+        min_improvement=settings.min_improvement,
+        decay=settings.decay,
+        no_warm_start=spec.algorithm.why_not_warm(spec.segment, output.model),
+        only_of_fits=tuple(_only_of_fits(spec)),
+        warning=_warning_of_snapshot(spec, output),
     )
     return continuation.refit(reason) if mode == "refit" else continuation
 
