@@ -13,7 +13,7 @@ from emulator.build import included, unavailable
 from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
 from emulator.report import EmulatorError
 from emulator.strict_arrays import StrictLauncher
-from support.helpers import THOROUGH, in_turn
+from support.helpers import in_turn
 from support.kernel_cases import CASES, MANY_ROWS, KernelCase, try_out
 from support.kernel_mutants import MUTANTS, NEAR_MUTANTS, Mutant, write_mutants
 from support.neighbor_cases import NEAR_CASES, NearCase, try_near
@@ -28,9 +28,6 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailabl
 ONE_MULTIPROCESSOR = replace(SMALL, multiprocessors=1)
 
 SCHEDULES = ("up", "fuzz")
-
-STEP = 1 if THOROUGH else 2
-"""Every second bug is planted by default."""
 
 ALL_CASES = (*CASES, MANY_ROWS)
 
@@ -78,7 +75,7 @@ def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS[::STEP], ids=lambda mutant: mutant.bug)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
 def test_mutant_is_caught(
     mutant: Mutant, mutants: Path, record_property: Callable[[str, str], None]
 ) -> None:
@@ -103,7 +100,7 @@ def detect(mutant: Mutant, mutants: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", NEAR_MUTANTS[::STEP], ids=lambda mutant: mutant.bug)
+@pytest.mark.parametrize("mutant", NEAR_MUTANTS, ids=lambda mutant: mutant.bug)
 def test_mutant_of_dbscan_is_caught(
     mutant: Mutant, mutants: Path, record_property: Callable[[str, str], None]
 ) -> None:
