@@ -69,7 +69,7 @@ def commands(data: Path, folder: Path, arguments: argparse.Namespace) -> dict[st
     return {
         "new job": [*gpuseg, "run", str(new_job), "--json"],
         "gpuseg score": [*gpuseg, "score", older, *scored],
-        **{f"refresh {mode}": refresh(mode) for mode in ("score", "warm", "auto")},
+        **{f"refresh {mode}": refresh(mode) for mode in ("score", "warm", "fresh", "auto")},
     }
 
 

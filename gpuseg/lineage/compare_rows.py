@@ -18,8 +18,8 @@ from gpuseg.preprocessing.row_problems import rule_of_row
 from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
-_COPIED_VALUES = 2**26
-"""Values of a block that are copied and prepared at a time; blocks on a device are large."""
+_COPIED_VALUES = 2**18
+"""Values of a block that are copied and prepared at a time: they stay in the cache."""
 
 
 def compare_rows(
