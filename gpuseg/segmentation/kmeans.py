@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -222,6 +223,8 @@ def _refit(spec: KMeansSpec, context: FitContext, older: OlderSegments) -> Segme
 
     executor, backend = context.executor, context.backend
     warm_start = _older_centers(context, older)
+    if spec.has_initial_centers and not older.may_seed:
+        context.log("the fit starts from the older centers; segment.init was for the first one")
     params = _models(spec.model_copy(update={"n_clusters": len(warm_start)}), context)[0]
 
     def fitted(starts: list[list[NDArray[np.float64]]] | None) -> KMeansFit:
@@ -339,6 +342,8 @@ def _choose_start(
         for one in (from_older, params)
     )
     numbers = f"its stability is {of_fresh:.2f}, that from the older centers {of_warm:.2f}"
+    if math.isnan(of_fresh) or math.isnan(of_warm):
+        numbers = "there are too few rows to compare the stability of the two"
     if of_fresh < of_warm:
         return True, f"the inertia of a fresh fit is {gain:.1%} lower, but {numbers}"
     return False, f"the inertia of a fresh fit is {gain:.1%} lower, and {numbers}"

@@ -124,6 +124,16 @@ def test_auto_fits_again_if_rows_have_drifted_or_the_job_asks_for_others(
     assert refreshed.record.refresh.reason.count("5 segments") == 1
 
 
+def test_a_warm_fit_says_that_it_does_not_use_the_centers_of_the_job(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    centers = [[float(i)] * len(FEATURES) for i in range(4)]
+    values = job_of(folder, 1, tmp_path / "warm", {"n_clusters": 4, "init": centers})
+    with caplog.at_level("INFO", logger="gpuseg"):
+        gpuseg.refresh(values, folder / "kmeans", mode="warm")
+    assert any("segment.init was for the first one" in text for text in caplog.messages)
+
+
 def test_few_rows_may_be_appended_and_names_stay(folder: Path, tmp_path: Path) -> None:
     """Only the newest rows say little of their segments."""
     older, names = folder / "kmeans", names_of(folder / "kmeans")
