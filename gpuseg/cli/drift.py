@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gpuseg.cli.options import AsJson
+from gpuseg.cli.options import AsJson, BuiltFeatures, Cluster, Model, Snapshot
 from gpuseg.cli.show import print_json, print_table, print_text, shown_progress
 
 _BEYOND = 5
@@ -12,32 +12,13 @@ _BEYOND = 5
 
 
 def drift(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder.")
-    ],
+    model: Model,
     input: Annotated[
         str, typer.Argument(metavar="INPUT", help="Path or URL of the table to compare.")
     ],
-    snapshot: Annotated[
-        str | None,
-        typer.Option(
-            "--snapshot",
-            metavar="DATE",
-            help="Of transaction lines; by default the midnight after the last one.",
-        ),
-    ] = None,
-    built_features: Annotated[
-        bool,
-        typer.Option(
-            "--built-features", help="INPUT has features that were built, not transaction lines."
-        ),
-    ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster", help="local, dask, cuda or an address; by default that of the fit."
-        ),
-    ] = None,
+    snapshot: Snapshot = None,
+    built_features: BuiltFeatures = False,
+    cluster: Cluster = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuseg.cli.options import AsJson, Overwrite
+from gpuseg.cli.options import AsJson, BuiltFeatures, Cluster, Model, Overwrite, Snapshot
 from gpuseg.cli.show import (
     print_changes,
     print_json,
@@ -19,9 +19,7 @@ from gpuseg.redaction import redacted
 
 
 def score(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder.")
-    ],
+    model: Model,
     input: Annotated[
         str | None, typer.Argument(metavar="INPUT", help="Path or URL of the table to score.")
     ] = None,
@@ -41,20 +39,8 @@ def score(
             "--id", metavar="COLUMN", help="The id column; by default that of the fit, '' for none."
         ),
     ] = None,
-    snapshot: Annotated[
-        str | None,
-        typer.Option(
-            "--snapshot",
-            metavar="DATE",
-            help="Of transaction lines; by default the midnight after the last one.",
-        ),
-    ] = None,
-    built_features: Annotated[
-        bool,
-        typer.Option(
-            "--built-features", help="INPUT has features that were built, not transaction lines."
-        ),
-    ] = False,
+    snapshot: Snapshot = None,
+    built_features: BuiltFeatures = False,
     like: Annotated[
         str | None,
         typer.Option(
@@ -73,12 +59,7 @@ def score(
             "--exclude-members", help="With --like: leave out rows that are in the segment."
         ),
     ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster", help="local, dask, cuda or an address; by default that of the fit."
-        ),
-    ] = None,
+    cluster: Cluster = None,
     confidence: Annotated[
         bool,
         typer.Option(

@@ -15,7 +15,7 @@ from gpuseg.monitoring.row_counts import RowCounter, RowCounts
 from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.row_problems import rule_of_row
-from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
+from gpuseg.runtime.executor import ONE_THREAD, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 _COPIED_VALUES = 2**18
@@ -42,8 +42,7 @@ def compare_rows(
     """
     comparer = _Comparer(shard, backend, model)
     if model.rows_per_call():
-        together = max(model.rows_per_call(), context.threads * BLOCK_ROWS)
-        parts = comparer.compare_together(context, together)
+        parts = comparer.compare_together(context, model.rows_together(context.threads))
     else:
         parts = shard.map_blocks(context, comparer.compare)
     total = comparer.counter.zeros()

@@ -5,7 +5,7 @@ from itertools import chain
 
 from gpuseg.manifest import Manifest, ScoresManifest
 from gpuseg.refresh_record import HistoryEntry
-from gpuseg.run_history import history_of as history_of
+from gpuseg.run_history import history_of
 
 
 def merged_history(manifests: Iterable[Manifest | ScoresManifest]) -> tuple[HistoryEntry, ...]:

@@ -82,12 +82,6 @@ class OverlapTable:
         return cls._summed(cells // width + NOISE, cells % width + NOISE, counts, counts * is_far)
 
     @classmethod
-    def of_cells(cls, cells: Iterable[OverlapCell]) -> "OverlapTable":
-        """Return the table that has these cells; cells that are the same add up."""
-        columns = np.array(list(cells), np.int64).reshape(-1, 4).T
-        return cls._summed(*columns)
-
-    @classmethod
     def merged(cls, tables: Iterable["OverlapTable"]) -> "OverlapTable":
         """Add up the tables of parts of the rows."""
         parts = [cls(), *tables]

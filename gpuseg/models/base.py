@@ -343,6 +343,10 @@ class SegmentModel(ABC):
         """Return the names of the columns of the levels; none if there is one level."""
         return ()
 
+    def n_clusters_by_column(self) -> dict[str, int]:
+        """Return the number of segments by column of the output; `segment` comes first."""
+        return {SEGMENT: self.n_clusters}
+
     def _segments(self, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the segments from what `_assign` returns."""
         return self.identity.numbered(SEGMENT, nearest)
@@ -364,6 +368,10 @@ class SegmentModel(ABC):
     def rows_per_call(self) -> int:
         """Return how many rows a call should have at least; 0 if calls with few rows are cheap."""
         return 0
+
+    def rows_together(self, threads: int) -> int:
+        """Return how many rows to score at a time if a call with few rows is expensive."""
+        return max(self.rows_per_call(), threads * BLOCK_ROWS)
 
     def memory_bytes(self) -> int:
         """Return the memory that scoring takes besides the rows, in bytes, about."""

@@ -132,6 +132,11 @@ class HierarchicalModel(SegmentModel):
         """Return the names of the columns of the levels; none if there is one level."""
         return tuple(map(level_column, self.levels)) if len(self.levels) > 1 else ()
 
+    def n_clusters_by_column(self) -> dict[str, int]:
+        """Return the number of segments by column of the output; `segment` comes first."""
+        levels = zip(self.level_columns(), self.levels, strict=False)
+        return {**super().n_clusters_by_column(), **dict(levels)}
+
     @cached_property
     def _cuts(self) -> dict[str, NDArray[np.int32]]:
         """The segment of each small segment at each level, by the name of its column."""

@@ -23,7 +23,7 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import Scores
 from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.output_columns import CONFIDENCE, DISTANCE, SEGMENT
-from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
+from gpuseg.runtime.executor import ONE_THREAD, TaskContext
 from gpuseg.scoring.counts import ScoreCounts
 from gpuseg.scoring.lookalikes import LIKE_DISTANCE, ROW, LikedScores, Lookalikes
 from gpuseg.scoring.prepare_rows import PreparedRows, RowPreparer, kept_rows
@@ -154,7 +154,7 @@ def score_shard(
     context = replace(context, threads=min(context.threads, scoring.max_threads))
     scorer = _Scorer(shard, scoring, context, first_row)
     if scoring.model.rows_per_call():
-        scored = scorer.score_together(rows_together(scoring.model, context.threads))
+        scored = scorer.score_together(scoring.model.rows_together(context.threads))
     else:
         scored = context.map(scorer.score_part, scorer.tasks)
     counts, results = ScoreCounts.zeros(scorer.counter), list[_PartScores]()
@@ -182,11 +182,6 @@ def score_shard(
         None if counts.bad is None else plan.origin(counts.bad.row),
         nearest,
     )
-
-
-def rows_together(model: SegmentModel, threads: int) -> int:
-    """Return how many rows a model scores at a time for which a call is expensive."""
-    return max(model.rows_per_call(), threads * BLOCK_ROWS)
 
 
 class _Scorer:

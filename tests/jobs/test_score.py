@@ -26,9 +26,9 @@ from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.jobs.regenerate_report import regenerate_report
 from gpuseg.jobs.score import plan
 from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
+from gpuseg.models import base
 from gpuseg.models.loading import load_output
 from gpuseg.reporting.scores_table import scores_table
-from gpuseg.scoring import score_shard
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -96,9 +96,9 @@ def test_workers_write_the_same(case: str, tmp_path: Path, two_workers: dict[str
 
 def test_steps_of_dbscan_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = "dbscan_of_many_core_rows"
-    monkeypatch.setattr(score_shard, "BLOCK_ROWS", 1)
+    monkeypatch.setattr(base, "BLOCK_ROWS", 1)
     model = gpuseg.load_model(fitted(case))
-    assert 2 * score_shard.rows_together(model, 1) < len(kept_rows(case))
+    assert 2 * model.rows_together(1) < len(kept_rows(case))
     score(fitted(case), kept_rows(case), tmp_path, overrides=["runtime.threads_per_worker=1"])
     assert_like_the_job(case, read_parts(tmp_path / "out"))
 

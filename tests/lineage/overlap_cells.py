@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 
 from gpuseg.lineage.matching import Matching, match_segments
 from gpuseg.lineage.overlap import OverlapTable
-from gpuseg.refresh_record import MatchThresholds, OverlapCell
+from gpuseg.refresh_record import MatchThresholds
 
 DEFAULT = MatchThresholds()
 
 
 def table_of(*cells: tuple[int, ...]) -> OverlapTable:
     """Return a table from (before, now, rows) or (before, now, rows, far)."""
-    return OverlapTable.of_cells(
-        OverlapCell(*cell[:3], cell[3] if len(cell) > 3 else 0) for cell in cells
-    )
+    rows = [(*cell[:3], cell[3] if len(cell) > 3 else 0) for cell in cells]
+    return OverlapTable.merged([OverlapTable(*np.array(rows, np.int64).reshape(-1, 4).T)])
 
 
 def matched(

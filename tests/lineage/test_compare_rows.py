@@ -17,6 +17,7 @@ from gpuseg.backends.backend import Backend
 from gpuseg.errors import DataError
 from gpuseg.lineage import compare_rows as compare_rows_module
 from gpuseg.lineage.compare_rows import compare_rows
+from gpuseg.models import base
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.identity import SegmentIdentity
 from gpuseg.models.kmeans import KMeansModel
@@ -63,7 +64,7 @@ def test_rows_are_scored_and_counted(
     case: str, cuda: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shard_module, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(compare_rows_module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(base, "BLOCK_ROWS", 64)
     monkeypatch.setattr(compare_rows_module, "_COPIED_VALUES", 700)
     saved = gpuseg.load_model(fitted(case))
     ids = np.arange(saved.n_clusters, dtype=np.int32) * 3 + 5

@@ -6,8 +6,9 @@ import pytest
 from support.pages import make_manifest, make_scores_manifest
 from support.refreshed_outputs import drift, history, refresh
 
-from gpuseg.lineage.history import broken_descent, history_of, merged_history
+from gpuseg.lineage.history import broken_descent, merged_history
 from gpuseg.manifest import Manifest, ScoresManifest
+from gpuseg.run_history import history_of
 
 
 def refreshed(**changes: Any) -> Manifest:

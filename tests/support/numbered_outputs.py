@@ -36,9 +36,8 @@ def numbers_of(column: str, n_clusters: int) -> npt.NDArray[np.int32]:
 
 def identity_of(model: SegmentModel) -> SegmentIdentity:
     """Return such numbers for all levels of a model."""
-    levels = {column: int(column.rpartition("_")[2]) for column in model.level_columns()}
     ids = {column: numbers_of(SEGMENT if k == model.n_clusters else column, k)
-           for column, k in {SEGMENT: model.n_clusters, **levels}.items()}  # fmt: skip
+           for column, k in model.n_clusters_by_column().items()}  # fmt: skip
     return SegmentIdentity(ids)
 
 

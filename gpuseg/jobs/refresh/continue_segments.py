@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.data_statistics import measure_prepared
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.refresh.continuation import Continuation
-from gpuseg.jobs.refresh.levels import first_lineages, levels_of, sizes_at_fit
+from gpuseg.jobs.refresh.levels import first_lineages, sizes_at_fit
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.lineage.ancestry import continue_lineage, first_lineage
 from gpuseg.lineage.events import SegmentNames, definition
@@ -94,7 +94,7 @@ def number_segments(
     CacheLost
         When a worker was lost with the labels.
     """
-    model, levels = result.model, levels_of(result.model)
+    model, levels = result.model, result.model.n_clusters_by_column()
     if continuation is None:
         lineage = first_lineages(model, ctx.run_id)
         return NumberedSegments(with_lineage(result, lineage), lineage)
@@ -146,7 +146,7 @@ def _matched_levels(
     The column of the finest level has the numbers of `segment`; so it goes on only if it was the
     finest one before.
     """
-    before, now = (list(levels_of(each)) for each in (continuation.model, model))
+    before, now = (list(each.n_clusters_by_column()) for each in (continuation.model, model))
     matched = [
         _matched(ctx, continuation, model, column, number)
         for number, column in enumerate(now)
@@ -161,7 +161,7 @@ def _matched(
     ctx: RunContext, continuation: Continuation, model: SegmentModel, column: str, number: int
 ) -> MatchedLevel:
     """Match the segments of a level; `segment` is number 0, the others are those of the shards."""
-    older, n_old = continuation.older, levels_of(continuation.model)[column]
+    older, n_old = continuation.older, continuation.model.n_clusters_by_column()[column]
     position = None if column == SEGMENT else number - 1
     table = OverlapTable.merged(ctx.executor.map(count_overlap, column, position))
     before = next((each for each in older.lineage if each.column == column), None)
@@ -171,7 +171,7 @@ def _matched(
     matching = match_segments(
         table,
         old_ids,
-        levels_of(model)[column],
+        model.n_clusters_by_column()[column],
         continuation.thresholds,
         *_centers(older.model, model, column),
         old_sizes=sizes_at_fit(older.model, column),

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from gpuseg.errors import DataError, parameter_names
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
-from gpuseg.lineage.history import history_of
 from gpuseg.lineage.labeled_parts import LabeledParts
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.redaction import redacted
 from gpuseg.refresh_record import HistoryEntry, Lineage
+from gpuseg.run_history import history_of
 
 
 @dataclass(frozen=True)

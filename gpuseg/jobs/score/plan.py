@@ -36,7 +36,6 @@ from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
-from gpuseg.scoring.score_shard import rows_together
 from gpuseg.validation import MAX_THREADS
 
 _MAX_ID_TURNS = 64
@@ -304,7 +303,7 @@ def _work_bytes(
     together = 0
     if model.memory_bytes():
         largest = max(part.rows for part in shard.parts)
-        rows = min(rows_together(model, threads) + largest, shard.rows)
+        rows = min(model.rows_together(threads) + largest, shard.rows)
         together = rows * 2 * (row_bytes + _RESULT_BYTES)
     of_batches += _PARTS_COUNTED * _count_bytes(model)
     return threads * (of_batches + dataset.largest_group_bytes) + together
