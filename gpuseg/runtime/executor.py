@@ -10,6 +10,7 @@ import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -171,6 +172,13 @@ class Executor(Protocol):
         """
         ...
 
+    def unit(self) -> AbstractContextManager[None]:
+        """Group calls that leave values in the caches of shards which later ones of them need.
+
+        A run that goes on after an interruption makes all calls of the group again, or none.
+        """
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Return the executor's entry in the manifest.
 
@@ -236,6 +244,9 @@ class LocalExecutor:
             take(shard, self.context, [pieces[j] for pieces in splits])
             for j, shard in enumerate(self._shards)
         ]
+
+    def unit(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
+from gpuseg.io.output.run_folder import RUN_PREFIX
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import MAX_MANIFEST_BYTES, OutputKind, output_kind
 from gpuseg.runtime.forced_end import remove_if_forced
@@ -129,7 +130,8 @@ def check_free(
         )  # fmt: skip
     paths = fs.ls(root, detail=False) if fs.exists(root) else []
     names = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
-    if not names:
+    is_left_by_a_killed_run = set(names) <= {STAGING, RUN_PREFIX} and _is_ours(storage)
+    if not names or (is_left_by_a_killed_run and not storage.is_local):
         return False
     manifest = _manifest_of(storage)
     if (existing := output_kind(manifest)) not in (None, kind, *replaces):
@@ -150,8 +152,7 @@ def check_free(
             "command line)",
             parameter=OUTPUT_PATH,
         )
-    left_by_a_killed_run = not storage.is_local and names == [STAGING] and _is_ours(storage)
-    if not left_by_a_killed_run and not manifest:
+    if not manifest:
         raise ConfigError(
             "output.not_gpuseg",
             f"is not empty and not an output of gpuseg (no {MANIFEST} of gpuseg), so it is not "
@@ -180,7 +181,8 @@ def _manifest_of(storage: Storage) -> dict[str, Any]:
 
 def _is_ours(storage: Storage) -> bool:
     """Return whether all names under the staging prefix are ids of runs."""
-    runs = storage.fs.ls(f"{storage.root}/{STAGING}", detail=False)
+    staging = f"{storage.root}/{STAGING}"
+    runs = storage.fs.ls(staging, detail=False) if storage.fs.exists(staging) else []
     return all(RUN_ID.fullmatch(path.rstrip("/").rsplit("/", 1)[1]) for path in runs)
 
 

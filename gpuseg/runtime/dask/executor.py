@@ -21,7 +21,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
@@ -228,6 +228,9 @@ class DaskExecutor:
         for outcome in outcomes:
             self._record(outcome)
         return [outcome.result for outcome in outcomes]
+
+    def unit(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def describe(self) -> dict[str, Any]:
         return {
