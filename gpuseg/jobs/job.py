@@ -30,6 +30,7 @@ from gpuseg.jobs.schema import (
     RefreshSpec,
     RuntimeSpec,
     Section,
+    SubmitSpec,
     TransactionsSpec,
 )
 from gpuseg.output_columns import CONFIDENCE
@@ -56,6 +57,7 @@ class JobSpec(Section):
     runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
     drift: DriftThresholds = Field(default_factory=DriftThresholds)
     refresh: RefreshSpec = Field(default_factory=RefreshSpec)
+    submit: SubmitSpec = Field(default_factory=SubmitSpec)
     output: OutputSpec
 
     @field_validator("join")
@@ -159,6 +161,7 @@ class JobSpec(Section):
             del job["audit"]
         if not self.join:
             del job["join"]
+        del job["submit"]  # where a job runs is not part of what it computes
         for name in {"drift", "refresh"} - self.model_fields_set:
             del job[name]
         for section in (job[source], *job.get("join", [])):

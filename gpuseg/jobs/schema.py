@@ -1,5 +1,6 @@
 """The sections of the job file and the rules of their keys, except `[segment]`."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -38,6 +39,7 @@ from gpuseg.io.text_files.options import (
     checked_thousands,
     same_signs,
 )
+from gpuseg.jobs.time_limit import seconds_of
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.refresh_record import MatchThresholds, Threshold
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
@@ -367,6 +369,56 @@ class RefreshSpec(Section):
     def thresholds(self) -> MatchThresholds:
         """What decides whether segments are the same."""
         return MatchThresholds(match=self.match, split=self.split)
+
+
+_MAX_TASKS = 100_000
+"""Tasks of a job, and machines."""
+
+_NO_LINE_END = re.compile(r"[^\r\n]*")
+
+
+def _one_line(text: str) -> str:
+    if not _NO_LINE_END.fullmatch(text):
+        raise ValueError("must be one line")
+    return text
+
+
+Line = Annotated[Text, AfterValidator(_one_line)]
+"""A line of a script."""
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+
+TaskCount = Annotated[int, Field(ge=1, le=_MAX_TASKS)]
+
+TimeLimit = Annotated[int, BeforeValidator(seconds_of)]
+"""Seconds; a job file may have "2h", "90m" or Slurm's "1-12:00:00"."""
+
+
+class SubmitSpec(Section):
+    """Where `gpuseg submit` sends a job, and what it asks for there.
+
+    `tasks` are the processes (ranks) of the job on all `nodes`. `memory` and `gpus` are those of
+    one task. Without `memory` and `time`, the forecast of the job proposes them.
+    """
+
+    kind: Literal["slurm", "kubernetes", "local"] | None = None
+    nodes: TaskCount | None = None
+    tasks: TaskCount | None = None
+    cpus: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None = None
+    memory: Memory | None = None
+    time: TimeLimit | None = None
+    gpus: Annotated[int, Field(ge=0, le=1024)] = 0
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
+    constraint: Line | None = None
+    extra: list[Line] = []
+    skip: list[Line] = []
+    setup: list[Line] = []
+    environment: dict[EnvironmentName, Line] = {}
+    python: Line | None = None
+    restarts: Annotated[int, Field(ge=0, le=1000)] = 20
+    at_once: TaskCount | None = None
 
 
 class OutputSpec(Section):

@@ -1,0 +1,1 @@
+"""Submit jobs to the schedulers of clusters, and ask about them."""
