@@ -12,7 +12,7 @@ from gpuseg.io.output.atomic import exchange
 from gpuseg.io.output.base import cannot_write
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.runtime.forced_end import remove_if_forced
-from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
+from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned, share_as_usual
 
 PATH = "path"
 """The parameter that names the target, in messages."""
@@ -131,7 +131,7 @@ def _staging(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.export-"
     remove_abandoned(target.parent, prefix)
-    with OwnedFolder(target.parent, prefix, mode=0o777) as owned:
+    with OwnedFolder(target.parent, prefix) as owned:
         stop_watching = remove_if_forced(owned.remove)
         try:
             yield owned.path
@@ -149,6 +149,7 @@ def _replace_folder(target: Path, files: ExportedFiles, replaces: bool) -> None:
     with _staging(target) as staged:
         for name, content in files.items():
             _write(staged / name, content)
+        share_as_usual(staged)
         if replaces:
             exchange(str(staged), str(target))
         else:

@@ -14,7 +14,7 @@ from gpuseg.io.storage import Storage
 from gpuseg.model_registry.base import Change, next_number
 from gpuseg.models.registered_models import ALIASES, RegisteredModel, read_record
 from gpuseg.runtime.forced_end import remove_if_forced
-from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
+from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned, share_as_usual
 
 _STAGING = ".adding-"
 _LOCK, _NEW_RECORD = ".lock", f".{ALIASES}.new"
@@ -41,7 +41,7 @@ class LocalVersions:
         with self._writing():
             self._folder.mkdir(parents=True, exist_ok=True)
             remove_abandoned(self._folder, _STAGING)
-            staged = OwnedFolder(self._folder, _STAGING, mode=0o777)
+            staged = OwnedFolder(self._folder, _STAGING)
         stop_watching = remove_if_forced(staged.remove)
         try:
             with self._writing():
@@ -52,6 +52,7 @@ class LocalVersions:
                 before = self.read() or RegisteredModel()
                 number = next_number(before, [path.name for path in self._folder.iterdir()])
                 self._stage_record(record(before, number))
+                share_as_usual(staged.path)
                 staged.path.rename(self._folder / str(number))
                 self._publish_record()
         finally:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import time
 from base64 import b32encode
 from collections.abc import Iterator
@@ -26,16 +27,21 @@ _TAG = 4
 _REMOVED = ".removed"
 """The end of the name of a folder that is being removed."""
 
+_USUAL = ".usual"
+"""A folder that exists for a moment, to see what its permissions are."""
+
 _ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 20, 0.02
 
 _UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 """Errors of file systems without locks of folders."""
 
+_FOR_THIS_USER = 0o700
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class OwnedFolder:
-    """Create a folder and lock it; as a context manager, remove it on exit.
+    """Create a folder for this user alone, and lock it; as a context manager, remove it on exit.
 
     Parameters
     ----------
@@ -43,7 +49,6 @@ class OwnedFolder:
         An existing folder.
     prefix, suffix : str
         Start and end of the name. No other process may use the same ones at the same time.
-    mode : int
 
     Attributes
     ----------
@@ -54,14 +59,12 @@ class OwnedFolder:
     OSError
     """
 
-    def __init__(
-        self, parent: str | Path, prefix: str, suffix: str | None = None, mode: int = 0o700
-    ) -> None:
+    def __init__(self, parent: str | Path, prefix: str, suffix: str | None = None) -> None:
         self._handle = -1
         end = os.urandom(3).hex() if suffix is None else suffix
         self.path = Path(parent) / f"{prefix}{machine_tag()}{end}"
         while self._handle < 0:
-            self.path.mkdir(mode)
+            self.path.mkdir(_FOR_THIS_USER)
             try:
                 self._handle = self._locked()
             except FileNotFoundError:  # it was removed as abandoned
@@ -106,6 +109,23 @@ class OwnedFolder:
 
     def __exit__(self, *exception: object) -> None:
         self.remove()
+
+
+def share_as_usual(folder: Path) -> None:
+    """Give a folder the permissions that a new one has there: just before it is published.
+
+    The mask of the process decides, and access lists and groups that folders inherit.
+
+    Raises
+    ------
+    OSError
+    """
+    usual = folder / _USUAL
+    usual.mkdir()
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.rmdir()
+    if mode != stat.S_IMODE(folder.stat().st_mode):  # not all file systems have modes
+        folder.chmod(mode)
 
 
 def remove_abandoned(parent: str | Path, prefix: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from support.helpers import (
 
 from gpuseg.errors import ConfigError
 from gpuseg.io.output.base import check_free
+from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.owned_folder import machine_tag
@@ -59,6 +61,24 @@ def test_older_output_is_replaced_whole(tmp_path: Path, source: Path) -> None:
     assert manifest_of(tmp_path / "out")["run_id"] == result.manifest["run_id"]
     assert sorted(set(read_parts(tmp_path / "out")["segment"].to_pylist())) == [0, 1]
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_output_is_for_this_user_alone_until_it_is_published(tmp_path: Path, older: bool) -> None:
+    if older:
+        shutil.copytree(OLD_MANIFESTS, tmp_path / "out")
+        shutil.copy(OLD_MANIFESTS / "format-1-kmeans.json", tmp_path / "out" / "_manifest.json")
+    storage = Storage.from_url(str(tmp_path / "out"), {}, "output_path")
+    before = os.umask(0o027)
+    try:
+        with open_output(storage, True, "20260101T000000-000000") as output:
+            output.write("_model/model.json", b"")
+            assert stat.S_IMODE(Path(output.staging.folder).stat().st_mode) == 0o700
+            output.publish([])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+    assert sorted(listing(tmp_path / "out")) == ["_SUCCESS", "_model", "_model/model.json"]
 
 
 @pytest.mark.parametrize("name", ["dbscan", "hierarchical", "kmeans"])

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from gpuseg.runtime.owned_folder import OwnedFolder, machine_tag, remove_abandoned
+from gpuseg.runtime.owned_folder import (
+    OwnedFolder,
+    machine_tag,
+    remove_abandoned,
+    share_as_usual,
+)
 
 HOLD = """
 import sys, time
@@ -78,3 +84,20 @@ def test_a_folder_that_was_published_stays(tmp_path: Path) -> None:
     with OwnedFolder(tmp_path, "x-", "1") as folder:
         folder.path.rename(tmp_path / "published")
     assert names(tmp_path) == ["published"]
+
+
+@pytest.mark.parametrize("inherited", [0, stat.S_ISGID])
+@pytest.mark.parametrize(("mask", "usual"), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_a_folder_is_shared_as_usual_once_it_is_published(
+    tmp_path: Path, mask: int, usual: int, inherited: int
+) -> None:
+    tmp_path.chmod(0o700 | inherited)
+    before = os.umask(mask)
+    try:
+        with OwnedFolder(tmp_path, "x-") as folder:
+            assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700 | inherited
+            share_as_usual(folder.path)
+            assert stat.S_IMODE(folder.path.stat().st_mode) == usual | inherited
+            assert names(folder.path) == []
+    finally:
+        os.umask(before)

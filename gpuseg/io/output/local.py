@@ -10,14 +10,14 @@ from gpuseg.io.output.atomic import exchange
 from gpuseg.io.output.base import SUCCESS, Output, Staging, cannot_write, check_free
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
-from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
+from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned, share_as_usual
 
 
 class LocalOutput(Output):
     """A directory of a file system, published by one rename.
 
-    The staging folder belongs to this process. That of a killed run is removed by the next run with
-    the same target.
+    The staging folder belongs to this process, and only its user may look into it until it is
+    published. That of a killed run is removed by the next run with the same target.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LocalOutput(Output):
             try:
                 self._target.parent.mkdir(parents=True, exist_ok=True)
                 remove_abandoned(self._target.parent, prefix)
-                self._owned = OwnedFolder(self._target.parent, prefix, f"-{run_id}", mode=0o777)
+                self._owned = OwnedFolder(self._target.parent, prefix, f"-{run_id}")
                 on_error.callback(self.discard)
                 self._folder = self._owned.path
                 if self._replaces:
@@ -62,6 +62,7 @@ class LocalOutput(Output):
             sync_folder(folder)
         if self._is_discarded:  # by a signal; files that were written since may have made a folder
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(self._folder))
+        share_as_usual(self._folder)
         if self._replaces:
             # It may have changed since the start.
             check_free(self._storage, True, *self._kinds)
