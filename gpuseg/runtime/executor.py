@@ -11,10 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, TypeVar
+
+from gpuseg.runtime.checkpoint_folder import CheckpointFolder
+from gpuseg.runtime.kept_items import Keep, KeptItems
 
 R = TypeVar("R")
 
@@ -59,19 +62,37 @@ class TaskContext:
         Folder for large temporary files; by default `runtime.scratch.scratch_folder`.
     while_waiting : callable
         Called in place of waiting idly, whenever threads have got work.
+    kept : KeptItems, optional
+        Takes results of items for the next attempt of the run; None keeps none.
     """
 
     threads: int = 1
     report: Callable[[int], None] = _ignore
     scratch_folder: str | None = None
     while_waiting: Callable[[], None] = do_nothing
+    kept: KeptItems | None = None
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Any], rows: int = 0) -> Iterator[R]:
+    def keeping(self, kept: KeptItems) -> "TaskContext":
+        """Return the same resources for a call that may keep results of items."""
+        return replace(self, kept=kept)
+
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[Any],
+        rows: int = 0,
+        keep: Keep[R] | None = None,
+    ) -> Iterator[R]:
         """Call `function` on each item, on `threads` threads; yield results in the items' order.
 
         Results are yielded as they arrive, so that folding them keeps few in memory. `rows` is the
         number of rows of all items together, if progress is to be reported.
+
+        With `keep`, results are kept as they come, and those that an earlier attempt of the run
+        has kept are taken. A function that is called on a shard does this in one call at most.
         """
+        if keep is not None and self.kept is not None:
+            function, items = _kept(function, keep, self.kept), list(enumerate(items))
         n_reported = 0
         for n_done, result in enumerate(self._results(function, items), 1):
             n_rows = rows * n_done // len(items)
@@ -100,6 +121,12 @@ class TaskContext:
             wait(futures)
 
 
+def _kept(
+    function: Callable[[Any], R], keep: Keep[R], kept: KeptItems
+) -> Callable[[tuple[int, Any]], R]:
+    return lambda item: kept.result(item[0], keep, lambda: function(item[1]))
+
+
 ONE_THREAD = TaskContext()
 """The resources of a caller that has nothing to share out."""
 
@@ -123,6 +150,8 @@ class Executor(Protocol):
     n_shards: int
     local_threads: int
     """Number of threads that the caller's own process may use."""
+    checkpoint: CheckpointFolder | None
+    """Takes what shards keep for the next attempt of the run; None keeps nothing."""
 
     def workers(self) -> list[str]:
         """Return the names of the workers that can hold shards."""
@@ -200,6 +229,8 @@ class LocalExecutor:
     while_waiting : callable
         See `TaskContext`.
     """
+
+    checkpoint: CheckpointFolder | None = None
 
     def __init__(
         self,

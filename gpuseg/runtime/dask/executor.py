@@ -33,6 +33,7 @@ from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
 from gpuseg.formatting import count
+from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.dask.worker import (
     TOPIC,
     CallOutcome,
@@ -122,6 +123,8 @@ class DaskExecutor:
         Whether to call workers without tasks, which takes a seventh of the time. Only for workers
         that were started for this run: a scheduler of others may end workers without tasks.
     """
+
+    checkpoint: CheckpointFolder | None = None
 
     def __init__(
         self,
