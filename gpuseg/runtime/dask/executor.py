@@ -20,7 +20,7 @@ import concurrent.futures
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -34,6 +34,13 @@ from distributed.scheduler import KilledWorker
 from gpuseg.errors import ResourceError
 from gpuseg.formatting import count
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
+from gpuseg.runtime.dask.exchange import (
+    Holder,
+    PiecesLost,
+    join_pieces,
+    split_shard,
+    take_pieces,
+)
 from gpuseg.runtime.dask.worker import (
     TOPIC,
     CallOutcome,
@@ -202,6 +209,10 @@ class DaskExecutor:
         join: Callable[[Sequence[Any]], R],
         n_pieces: int,
     ) -> list[R]:
+        if self._calls_directly:
+            joined = self._join_directly(split, join, n_pieces)
+            if joined is not None:
+                return joined
         submit, n_cancelled = self._submit_task, 0
         while True:
             splits = [self._submit_whole(shard, split, (n_pieces,)) for shard in self._shards]
@@ -215,6 +226,8 @@ class DaskExecutor:
             n_cancelled = self._clear_exchange(joined, splits, n_cancelled)
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
+        if self._calls_directly:
+            return self._shuffle_directly(split, take)
         submit, numbers = self._submit_task, range(self.n_shards)
         splits = [self._submit(shard, split, (self.n_shards,)) for shard in self._shards]
         pieces = [[submit(piece_of, future, j) for future in splits] for j in numbers]
@@ -318,52 +331,137 @@ class DaskExecutor:
         A task must follow for the others: their workers were lost or did not answer, with or
         without having called the function. So functions may be called twice on a shard.
         """
-        loop: Any = self._client.loop
         calls = {
-            asyncio.run_coroutine_threadsafe(
-                self._request(shard, function, args[i]), loop.asyncio_loop
-            ): i
+            i: self._request(shard, call_shard, shard.call(function), args[i])
             for i, shard in enumerate(self._shards)
             if shard.n_applied
         }
         results: dict[int, R] = {}
-        waiting = set(calls)
+        for i, outcome in self._outcomes(calls).items():
+            if isinstance(outcome.error, ShardMissing):
+                self._shards[i].n_applied = 0
+            elif outcome.error is not None:
+                raise outcome.error
+            else:
+                results[i] = outcome.result
+                self._shards[i].n_applied = len(self._shards[i].lineage)
+        return results
+
+    def _outcomes(self, calls: dict[int, Coroutine[Any, Any, Any]]) -> dict[int, CallOutcome]:
+        """Make calls, by the number of their shard; return the outcomes of those that answered."""
+        loop: Any = self._client.loop
+        numbers = {
+            asyncio.run_coroutine_threadsafe(call, loop.asyncio_loop): i
+            for i, call in calls.items()
+        }
+        outcomes: dict[int, CallOutcome] = {}
+        waiting = set(numbers)
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, _POLL_SECONDS, "FIRST_COMPLETED")
             for call in done:
                 with self._connection():
                     outcome = call.result()
-                shard = self._shards[calls[call]]
-                if outcome is None:
-                    continue
-                if isinstance(outcome.error, ShardMissing):
-                    shard.n_applied = 0
-                elif outcome.error is not None:
-                    raise outcome.error
-                else:
-                    results[calls[call]] = outcome.result
-                    shard.n_applied = len(shard.lineage)
+                if outcome is not None:
+                    outcomes[numbers[call]] = outcome
             if waiting and not done:
                 alive = self._nthreads()
-                lost = {call for call in waiting if self._shards[calls[call]].worker not in alive}
+                lost = {call for call in waiting if self._shards[numbers[call]].worker not in alive}
                 waiting -= lost
                 for call in lost:
                     call.cancel()
-        return results
+        return outcomes
 
     async def _request(
-        self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
+        self, shard: _ShardHandle, function: Callable[..., Any], *args: Any
     ) -> CallOutcome | None:
-        """Call a function on a shard; return None if its worker cannot be reached."""
+        """Call a function on the worker of a shard; return None if that cannot be reached."""
         outcomes = await self._client.run(
-            call_shard, shard.call(function), args,
-            workers=[shard.worker], on_error="return", asynchronous=True,
-        )  # fmt: skip
+            function, *args, workers=[shard.worker], on_error="return", asynchronous=True
+        )
         outcome = outcomes[shard.worker]
         if not isinstance(outcome, CallOutcome):
             return None
         self._record(outcome)
         return outcome
+
+    def _shuffle_directly(
+        self, split: Callable[..., Sequence[Any]], take: Callable[..., R]
+    ) -> list[R]:
+        """Exchange pieces as `runtime.dask.exchange` does."""
+        holders = self._split_directly(split, self.n_shards)
+        outcomes = None
+        if holders is not None:
+            outcomes = self._all_outcomes(
+                {
+                    j: self._request(
+                        shard, take_pieces, shard.call(take), holders.exchange, j, self.n_shards,
+                        holders.of(j),
+                    )
+                    for j, shard in enumerate(self._shards)
+                }
+            )  # fmt: skip
+        if outcomes is None:
+            for shard in self._shards:  # the next call builds those that are missing
+                shard.n_applied = 0
+            raise CacheLost
+        return [outcome.result for outcome in outcomes]
+
+    def _join_directly(
+        self, split: Callable[..., Sequence[Any]], join: Callable[[Sequence[Any]], R], n_pieces: int
+    ) -> list[R] | None:
+        """Return the joined pieces, each joined by one of the workers; None if one was lost."""
+        holders = self._split_directly(split, n_pieces)
+        if holders is None:
+            return None
+        joined: list[R] = []
+        for first in range(0, n_pieces, self.n_shards):
+            outcomes = self._all_outcomes(
+                {
+                    i: self._request(
+                        self._shards[i], join_pieces, join, holders.exchange, first + i,
+                        self.n_shards, holders.of(first + i),
+                    )
+                    for i in range(min(self.n_shards, n_pieces - first))
+                }
+            )  # fmt: skip
+            if outcomes is None:
+                return None
+            joined += [outcome.result for outcome in outcomes]
+        return joined
+
+    def _split_directly(
+        self, split: Callable[..., Sequence[Any]], n_pieces: int
+    ) -> "_Holders | None":
+        """Let the workers split all shards; return who holds which pieces, None if one was lost."""
+        if not all(shard.n_applied for shard in self._shards):
+            self._run_lineages()
+        exchange = f"{self._id}/{_new_name()}"
+        outcomes = self._all_outcomes(
+            {
+                i: self._request(
+                    shard, split_shard, shard.call(split), (n_pieces,), exchange, i
+                )
+                for i, shard in enumerate(self._shards)
+            }
+        )  # fmt: skip
+        if outcomes is None:
+            return None
+        workers = [shard.worker for shard in self._shards]
+        return _Holders.from_splits(exchange, workers, [outcome.result for outcome in outcomes])
+
+    def _all_outcomes(self, calls: dict[int, Coroutine[Any, Any, Any]]) -> list[CallOutcome] | None:
+        """Return the outcomes of calls in their order; None where a worker or its shard is lost.
+
+        An error of a function is raised.
+        """
+        outcomes, n_calls = self._outcomes(calls), len(calls)
+        errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
+        for error in errors:
+            if not isinstance(error, ShardMissing | PiecesLost):
+                raise error
+        if errors or len(outcomes) < n_calls:
+            return None
+        return [outcomes[i] for i in sorted(outcomes)]
 
     def results_of(self, submit: Callable[[], list[Any]]) -> list[Any]:
         """Return the results of the futures that a function submits, for any worker to compute.
@@ -644,6 +742,43 @@ class DaskExecutor:
             if (new := rows - self._reported_rows.get(call, 0)) > 0:
                 self._reported_rows[call] = rows
                 self._report(new)
+
+
+@dataclass(frozen=True)
+class _Holders:
+    """Who holds the pieces of an exchange.
+
+    Attributes
+    ----------
+    exchange : str
+        Run and name.
+    by_receiver : dict of int to list of Holder
+        The workers with pieces that are not empty.
+    """
+
+    exchange: str
+    by_receiver: dict[int, list[Holder]]
+
+    @classmethod
+    def from_splits(
+        cls, exchange: str, workers: Sequence[str], receivers: Sequence[Sequence[int]]
+    ) -> "_Holders":
+        """Return them from the worker of each shard, and the receivers that it has pieces for."""
+        shards: dict[int, dict[str, list[int]]] = {}
+        for shard, (worker, numbers) in enumerate(zip(workers, receivers, strict=True)):
+            for receiver in numbers:
+                shards.setdefault(receiver, {}).setdefault(worker, []).append(shard)
+        return cls(
+            exchange,
+            {
+                receiver: [Holder(worker, tuple(held)) for worker, held in by_worker.items()]
+                for receiver, by_worker in shards.items()
+            },
+        )
+
+    def of(self, receiver: int) -> list[Holder]:
+        """Return the workers with pieces for a receiver."""
+        return self.by_receiver.get(receiver, [])
 
 
 def _results(answers: list[tuple[BaseException | None, Any]]) -> list[Any]:

@@ -136,8 +136,12 @@ def piece_of(outcome: CallOutcome, number: int) -> Any:
 
 async def call_shard(call: ShardCall, args: tuple[Any, ...], dask_worker: Worker) -> CallOutcome:
     """Do the same without a task, in the thread that runs tasks: `Client.run` calls this."""
-    task = partial(_run, dask_worker, call, args, ())
-    loop, threads = asyncio.get_running_loop(), dask_worker.executors["default"]
+    return await run_in_thread(dask_worker, partial(_run, dask_worker, call, args, ()))
+
+
+async def run_in_thread(worker: Worker, task: Callable[[], CallOutcome]) -> CallOutcome:
+    """Return the outcome of a function that runs in the thread for tasks; its error is part."""
+    loop, threads = asyncio.get_running_loop(), worker.executors["default"]
     try:
         return await loop.run_in_executor(threads, task)
     except Exception as error:  # noqa: BLE001, it is raised by the caller
