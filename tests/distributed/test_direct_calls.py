@@ -7,20 +7,22 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.errors import raises
 
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.cluster import ClusterSpec, open_executor
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.dask.worker import forget
-from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.runtime.executor import Executor, LocalExecutor, TaskContext
 from gpuseg.runtime.retry import retry_if_lost
 
 pytestmark = pytest.mark.slow
@@ -136,6 +138,38 @@ def split_all(shard: list[int], context: TaskContext, n_pieces: int) -> list[int
 
 def take_all(shard: list[int], context: TaskContext, pieces: list[int]) -> int:
     return sum(pieces)
+
+
+def test_exchange_of_more_shards_than_workers(executor: Executor) -> None:
+    local = LocalExecutor(1)
+    for one in (local, executor):
+        one.load(load, [1, 20, 300, 4000, 50_000])
+    assert executor.shuffle(split_some, take_array) == local.shuffle(split_some, take_array)
+    joined = executor.shuffle_reduce(split_some, join_arrays, 13)
+    assert joined == local.shuffle_reduce(split_some, join_arrays, 13)
+    assert joined[0] is None
+
+
+def split_some(
+    shard: list[int], context: TaskContext, n_pieces: int
+) -> list[NDArray[np.int64] | None]:
+    """Split a shard to pieces of which some are empty; nobody has one for the first receiver."""
+    number = len(str(shard[0]))
+    return [
+        np.array(shard) * j if j and (number + j) % 3 else None for j in range(n_pieces)
+    ]  # fmt: skip
+
+
+def take_array(
+    shard: list[int], context: TaskContext, pieces: Sequence[NDArray[np.int64] | None]
+) -> tuple[int, list[int] | None]:
+    return shard[0], join_arrays(pieces)
+
+
+def join_arrays(pieces: Sequence[NDArray[np.int64] | None]) -> list[int] | None:
+    """Return the values of the pieces in their order; None where all are empty."""
+    some = [piece for piece in pieces if piece is not None]
+    return np.concatenate(some).tolist() if some else None
 
 
 def pid_of(shard: list[int], context: TaskContext) -> int:

@@ -246,8 +246,9 @@ class _Steps:
         if self.executor.n_shards == 1:
             return
         boxes = self.executor.map(nearest_core.core_box)
-        for step in range(1, self.executor.n_shards):
-            nearest_round = nearest_core.NearestRound(step, boxes, self.eps_bounds)
+        asked = self.executor.map(nearest_core.find_targets, boxes, self.eps_bounds)
+        for targets in nearest_core.plan_queries(asked):
+            nearest_round = nearest_core.NearestRound(targets, boxes, self.eps_bounds)
             send = partial(nearest_core.send_query, nearest_round=nearest_round)
             answer = partial(
                 nearest_core.answer_query, backend=self.backend, nearest_round=nearest_round

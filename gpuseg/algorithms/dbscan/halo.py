@@ -142,9 +142,23 @@ def rdist_to_box(points: NDArray[Any], box: Box, p: int) -> NDArray[np.float64]:
     total = np.zeros(len(points))
     for f in range(points.shape[1]):
         values = points[:, f].astype(np.float64)
-        t = np.maximum(np.maximum(box[0, f] - values, values - box[1, f]), 0.0)
-        if p == MAXIMUM:
-            np.maximum(total, t, out=total)
-        else:
-            total += t * t if p == 2 else t
+        _add_gap(total, np.maximum(box[0, f] - values, values - box[1, f]), p)
     return total
+
+
+def rdist_between(one: Box, other: Box, p: int) -> float:
+    """Return the reduced distance between two boxes: 0 if they meet, infinite if one is empty."""
+    total = np.zeros(1)
+    for f in range(one.shape[1]):
+        gap = np.maximum(other[:1, f] - one[1:, f], one[:1, f] - other[1:, f])
+        _add_gap(total, gap, p)
+    return float(total[0])
+
+
+def _add_gap(total: NDArray[np.float64], gap: NDArray[np.float64], p: int) -> None:
+    """Add the gap along one feature, 0 where it is negative, to reduced distances."""
+    t = np.maximum(gap, 0.0)
+    if p == MAXIMUM:
+        np.maximum(total, t, out=total)
+    else:
+        total += t * t if p == 2 else t

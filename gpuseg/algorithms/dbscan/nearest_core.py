@@ -1,17 +1,19 @@
 """Step 8 on a shard: find the nearest core row of each row that is not core.
 
-The own partition is searched first. Then a partition asks one other partition at a time, only
+The rows' own partition is searched first. Then a partition asks one other partition at a time, only
 about rows that may be nearer to the bounding box of its core rows than to the core row found so
-far. So there are never more queries than rows of the partition that asks.
+far. So there are never more queries than rows of the partition that asks. Partitions whose core
+rows are all too far away are never asked, so that there are as many rounds as a partition has
+neighbors, not as there are partitions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.halo import Box, rdist_to_box
+from gpuseg.algorithms.dbscan.halo import Box, rdist_between, rdist_to_box
 from gpuseg.algorithms.dbscan.messages import NearestQuery, NearestReply
 from gpuseg.algorithms.dbscan.partition_state import LabelState, load_state
 from gpuseg.backends import registry
@@ -25,28 +27,54 @@ _SLACK = 1 - 1e-9
 
 @dataclass(frozen=True)
 class NearestRound:
-    """One round of queries: every partition asks one other, and answers one other.
+    """One round of queries: every partition asks at most one other, and answers at most one.
 
     Attributes
     ----------
-    step : int
-        Partition i asks partition i + step, modulo their number.
+    targets : sequence of int or None
+        The partition that each partition asks.
     boxes : sequence of float64 (2, d)
         Bounding box of the core rows of each partition.
     eps_bounds : EpsBounds
     """
 
-    step: int
+    targets: Sequence[int | None]
     boxes: Sequence[Box]
     eps_bounds: EpsBounds
 
-    def target(self, number: int) -> int:
-        """Return the partition that a partition asks."""
-        return (number + self.step) % len(self.boxes)
-
-    def source(self, number: int) -> int:
+    def source(self, number: int) -> int | None:
         """Return the partition that a partition answers."""
-        return (number - self.step) % len(self.boxes)
+        return self.targets.index(number) if number in self.targets else None
+
+
+def plan_queries(asked: Sequence[Collection[int]]) -> list[list[int | None]]:
+    """Plan the rounds of queries: the partition that each partition asks in each round.
+
+    A pair gets the first round in which one has nothing to ask and the other nothing to answer. So
+    the rounds are fewer than twice the most partitions that one asks, or is asked by. If all ask
+    all, n partitions take n - 1 rounds.
+
+    Parameters
+    ----------
+    asked : sequence of collections of int
+        ``asked[i]`` are the partitions that partition i has to ask.
+    """
+    n = len(asked)
+    asks, answers = [0] * n, [0] * n  # bit r: has something to do in round r
+    rounds: list[list[int | None]] = []
+    for step in range(1, n):
+        for i in range(n):
+            j = (i + step) % n
+            if j not in asked[i]:
+                continue
+            free = ~(asks[i] | answers[j])
+            number = (free & -free).bit_length() - 1
+            if number == len(rounds):
+                rounds.append([None] * n)
+            rounds[number][i] = j
+            asks[i] |= 1 << number
+            answers[j] |= 1 << number
+    return rounds
 
 
 def find_local(shard: Shard, context: TaskContext, backend: str) -> None:
@@ -66,15 +94,33 @@ def core_box(shard: Shard, context: TaskContext) -> Box:
     return bounding_box(state.partition.points[state.core]).astype(np.float64)
 
 
+def find_targets(
+    shard: Shard, context: TaskContext, boxes: Sequence[Box], eps_bounds: EpsBounds
+) -> set[int]:
+    """Return the partitions that may have a nearer core row for some row, by bounding boxes."""
+    state = load_state(shard, LabelState)
+    if state.rdist is None:
+        raise CacheLost
+    partition, rows = state.partition, ~state.core
+    if not rows.any():
+        return set()
+    farthest = state.rdist[rows].max()
+    box = bounding_box(partition.points[rows]).astype(np.float64)
+    bounds = [rdist_between(box, other, eps_bounds.p) * _SLACK for other in boxes]
+    return {i for i, bound in enumerate(bounds) if bound < farthest and i != partition.number}
+
+
 def send_query(
     shard: Shard, context: TaskContext, n_partitions: int, nearest_round: NearestRound
 ) -> list[NearestQuery | None]:
     """Send rows that may have a nearer core row in the partition that is asked."""
     state = load_state(shard, LabelState)
-    target = nearest_round.target(state.partition.number)
-    rdist, rows = _candidates(state, target, nearest_round)
     messages: list[NearestQuery | None] = [None] * n_partitions
-    messages[target] = NearestQuery(state.partition.points[rows], rdist[rows])
+    target = nearest_round.targets[state.partition.number]
+    if target is not None:
+        rdist, rows = _candidates(state, target, nearest_round)
+        if rows.any():
+            messages[target] = NearestQuery(state.partition.points[rows], rdist[rows])
     return messages
 
 
@@ -88,8 +134,10 @@ def answer_query(
     """Find the nearest core row of the partition for the received rows; keep the reply."""
     state, neighbors = load_state(shard, LabelState), registry.get_neighbors(backend)
     partition = state.partition
-    query = messages[nearest_round.source(partition.number)]
-    assert query is not None  # every partition asks one other
+    source = nearest_round.source(partition.number)
+    query = None if source is None else messages[source]
+    if query is None:
+        return
     partition.record_halo(len(query.points))
     rdist = query.rdist[:, None].copy()
     partition.n_distances += neighbors.find_nearest(
@@ -110,8 +158,9 @@ def send_reply(
     """Send the reply to the partition that asked."""
     state = load_state(shard, LabelState)
     messages: list[NearestReply | None] = [None] * n_partitions
-    messages[nearest_round.source(state.partition.number)] = state.reply
-    state.reply = None
+    source = nearest_round.source(state.partition.number)
+    if source is not None:
+        messages[source], state.reply = state.reply, None
     return messages
 
 
@@ -123,11 +172,11 @@ def receive_reply(
 ) -> None:
     """Update the distances of the rows that were sent in this round."""
     state = load_state(shard, LabelState)
-    target = nearest_round.target(state.partition.number)
-    reply = messages[target]
-    assert reply is not None  # every partition answers one other
-    rdist, rows = _candidates(state, target, nearest_round)
-    rdist[rows] = reply.rdist
+    target = nearest_round.targets[state.partition.number]
+    reply = None if target is None else messages[target]
+    if target is not None and reply is not None:
+        rdist, rows = _candidates(state, target, nearest_round)
+        rdist[rows] = reply.rdist
 
 
 def _candidates(
