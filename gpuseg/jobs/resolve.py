@@ -13,7 +13,9 @@ from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.schema import RuntimeSpec
 from gpuseg.output_kind import OutputKind
-from gpuseg.runtime.cluster import ClusterSpec
+from gpuseg.runtime.cluster import ClusterSpec, has_dask_certificates
+from gpuseg.runtime.scheduler_file import SUFFIX, read_address
+from gpuseg.runtime.tls_files import ENCRYPTED
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,37 @@ def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
             )
     limit = runtime.memory_limit
     return ClusterSpec(
-        runtime.cluster,
+        _address(runtime),
         n_workers,
         runtime.threads_per_worker,
         None if limit is None else int(limit),
         secret,
+        runtime.tls,
     )
+
+
+def _address(runtime: RuntimeSpec) -> str:
+    """Return the cluster or the address of its scheduler; check the certificates for it."""
+    cluster = runtime.cluster
+    address = read_address(cluster) if cluster.endswith(SUFFIX) else cluster
+    if runtime.tls is not None:
+        if not address.startswith(ENCRYPTED):
+            raise ConfigError(
+                "tls.not_encrypted", f"the scheduler is at {address}, without encryption",
+                value=runtime.cluster, parameter="cluster",
+                hint="start it with certificates, or leave `tls_ca_file` and the others out",
+            )  # fmt: skip
+        runtime.tls.check()
+    elif address.startswith(ENCRYPTED) and not has_dask_certificates():
+        raise ConfigError(
+            "tls.no_certificates",
+            "the scheduler asks for a certificate, and neither the job nor the configuration of "
+            "Dask names one",
+            value=runtime.cluster, parameter="cluster",
+            hint="set `tls_ca_file`, `tls_cert` and `tls_key`, or distributed.comm.tls in the "
+            "configuration of Dask",
+        )  # fmt: skip
+    return address
 
 
 def refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:

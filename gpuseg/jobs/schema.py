@@ -42,6 +42,8 @@ from gpuseg.io.text_files.options import (
 from gpuseg.jobs.time_limit import seconds_of
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.refresh_record import MatchThresholds, Threshold
+from gpuseg.runtime.scheduler_file import SUFFIX
+from gpuseg.runtime.tls_files import ENCRYPTED, TlsFiles
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
 _MAX_TEXT = 4096
@@ -92,6 +94,9 @@ LOCAL_CLUSTERS = ("local", "dask", "cuda")
 
 _GPU_CLUSTERS = ("local", "cuda")
 """Clusters in which every worker of a machine with GPUs has one."""
+
+_TLS_PAIR = ("tls_ca_file", "tls_cert")
+_TLS_KEYS = (*_TLS_PAIR, "tls_key")
 
 _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 
@@ -270,6 +275,16 @@ class RuntimeSpec(Section):
     backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
     reader: Literal["auto", "arrow", "cudf"] = "auto"
     memory_limit: Memory | None = None
+    tls_ca_file: Text | None = None
+    tls_cert: Text | None = None
+    tls_key: Text | None = None
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Certificates for the scheduler; None for those of Dask's configuration, or none."""
+        if self.tls_ca_file is None or self.tls_cert is None:
+            return None
+        return TlsFiles(self.tls_ca_file, self.tls_cert, self.tls_key)
 
     @property
     def no_gpu_reason(self) -> str:
@@ -281,10 +296,11 @@ class RuntimeSpec(Section):
     @field_validator("cluster")
     @classmethod
     def _known_cluster(cls, cluster: str) -> str:
-        if cluster not in LOCAL_CLUSTERS and not cluster.startswith(_SCHEMES):
+        is_scheduler = cluster.startswith(_SCHEMES) or cluster.endswith(SUFFIX)
+        if cluster not in LOCAL_CLUSTERS and not is_scheduler:
             raise ValueError(
-                "must be 'local', 'dask', 'cuda' or the address of a scheduler such as "
-                "tcp://host:8786"
+                "must be 'local', 'dask', 'cuda', the address of a scheduler such as "
+                "tcp://host:8786, or the path of its scheduler file, which ends with .json"
             )
         return cluster
 
@@ -320,6 +336,26 @@ class RuntimeSpec(Section):
                 "threads_per_worker",
                 "leave the key out",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_certificates(self) -> "RuntimeSpec":
+        given = [key for key in _TLS_KEYS if getattr(self, key) is not None]
+        if given and not self.cluster.startswith(ENCRYPTED) and not self.cluster.endswith(SUFFIX):
+            raise broken_rule(
+                "tls.only_of_scheduler",
+                f"is for the address of a scheduler with certificates, and cluster is "
+                f"{literal(repr(self.cluster))}",
+                given[0],
+                "use cluster = 'tls://host:8786', or leave the key out",
+            )
+        for key in _TLS_PAIR:
+            if given and getattr(self, key) is None:
+                raise broken_rule(
+                    "tls.incomplete", f"needs {key} beside it", given[0],
+                    f"name {key} too, or leave all certificates out and use those of the "
+                    "configuration of Dask",
+                )  # fmt: skip
         return self
 
 

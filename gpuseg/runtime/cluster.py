@@ -26,6 +26,7 @@ from gpuseg.runtime.interrupts import interrupts_deferred
 from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
 from gpuseg.runtime.program_guard import error_of_program
 from gpuseg.runtime.resource_tracker import start_resource_tracker
+from gpuseg.runtime.tls_files import ENCRYPTED, TlsFiles
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,6 +48,11 @@ does not."""
 _UNREACHABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, CancelledError)
 """What Dask raises where no scheduler answers, or something that is none does."""
 
+_TLS_HINT = (
+    "check that a scheduler with certificates runs there, that `tls_ca_file` has the authority of "
+    "its certificate, and that it trusts that of `tls_cert`"
+)
+
 _METHOD = "distributed.worker.multiprocessing-method"
 
 _STARTED_CLUSTERS = ("dask", "cuda")
@@ -67,6 +73,8 @@ class ClusterSpec:
         Bytes per worker.
     secret : str or None
         A variable of the environment that only workers need.
+    tls : TlsFiles or None
+        Certificates for the address of a scheduler; by default those of Dask's configuration.
     """
 
     cluster: str
@@ -74,6 +82,7 @@ class ClusterSpec:
     threads_per_worker: int | None
     memory_limit: int | None
     secret: str | None = None
+    tls: TlsFiles | None = None
 
     @property
     def workers(self) -> int:
@@ -197,6 +206,8 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
     import dask
     from distributed import Client, utils
 
+    from gpuseg.runtime.dask.http_servers import close_http_servers
+
     # Shards are not Dask's data, so spilling or pausing would not help. A worker that exceeds
     # its limit is ended; the memory plan is checked against the limit before the start.
     settings: dict[str, Any] = {
@@ -218,16 +229,17 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
             folder = stack.enter_context(temporary_folder())
             settings["temporary-directory"] = folder  # of Dask's own files
             settings["distributed.scheduler.worker-ttl"] = f"{_SILENT_SECONDS}s"
-            # Pages over HTTP are open to all users of the machine.
+            # They are open to all users of the machine until `close_http_servers`.
             settings["distributed.scheduler.http.routes"] = []
             settings["distributed.worker.http.routes"] = []
             stack.enter_context(dask.config.set(settings))
             cluster = stack.enter_context(_started_cluster(spec, folder))
             with _start_errors():
                 client = Client(cluster)
+                close_http_servers(client, cluster.scheduler)
         else:
             stack.enter_context(dask.config.set(settings))
-            client = _connect(spec.cluster)
+            client = _connect(spec.cluster, spec.tls)
         stack.callback(_close, client)
         yield client
 
@@ -359,10 +371,18 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _connect(address: str) -> Client:
+def has_dask_certificates() -> bool:
+    """Whether the configuration of Dask names certificates of a client."""
+    import dask
+
+    keys = ("ca-file", "client.cert")
+    return all(dask.config.get(f"distributed.comm.tls.{key}", None) for key in keys)
+
+
+def _connect(address: str, tls: TlsFiles | None) -> Client:
     client = None
     try:
-        client = _new_client(address)
+        client = _new_client(address, tls)
         scheduler: Any = client.scheduler
         n_workers = len(client.sync(scheduler.ncores, callback_timeout=_CONNECT_SECONDS))
     except _UNREACHABLE as error:
@@ -372,9 +392,11 @@ def _connect(address: str) -> Client:
             "cluster.unreachable",
             f"no scheduler answers within {_CONNECT_SECONDS} s ({type(error).__name__})",
             value=address,
-            hint=f"start one with 'dask scheduler', or {set_key('cluster', 'dask')}",
+            hint=_TLS_HINT if address.startswith(ENCRYPTED) else
+            f"start one with 'dask scheduler', or {set_key('cluster', 'dask')}; the address of one "
+            "with certificates begins with tls://",
             parameter="cluster",
-        ) from None
+        ) from None  # fmt: skip
     if not n_workers:
         _close(client)
         raise ResourceError(
@@ -387,7 +409,7 @@ def _connect(address: str) -> Client:
     return client
 
 
-def _new_client(address: str) -> Client:
+def _new_client(address: str, tls: TlsFiles | None) -> Client:
     """Connect to a scheduler; do not wait for one that is stopped.
 
     Dask's own limit is not one of all that it waits for, so another thread waits.
@@ -396,13 +418,23 @@ def _new_client(address: str) -> Client:
     ------
     OSError, ValueError
     """
-    from distributed import Client
+    from distributed import Client, Security
 
+    security = None
+    if tls is not None:
+        security = Security(
+            require_encryption=True,
+            tls_ca_file=tls.ca_file,
+            tls_client_cert=tls.cert,
+            tls_client_key=tls.key,
+        )
     connected: Future[Client] = Future()
 
     def connect() -> None:
         try:
-            client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
+            client = Client(
+                address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False, security=security
+            )
         except BaseException as error:  # noqa: BLE001 - the other thread raises it
             connected.set_exception(error)
         else:

@@ -48,7 +48,7 @@ DEFAULTS = {
     },
     "runtime": {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
-        "reader": "auto", "memory_limit": None,
+        "reader": "auto", "memory_limit": None, "tls_ca_file": None, "tls_cert": None, "tls_key": None,
     },
     "output": {
         "path": "out", "overwrite": False, "plots": False, "confidence": False,

@@ -211,6 +211,14 @@ BROKEN_RULES: dict[str, tuple[dict[str, Any], str, str]] = {
         {**MINIMAL, "runtime": {"cluster": "tcp://h:1", "threads_per_worker": 2}},
         "threads_per_worker.external_cluster", "runtime.threads_per_worker",
     ),
+    "certificates of no scheduler": (
+        {**MINIMAL, "runtime": {"cluster": "dask", "tls_cert": "c.pem", "tls_ca_file": "ca.pem"}},
+        "tls.only_of_scheduler", "runtime.tls_ca_file",
+    ),
+    "certificate without authority": (
+        {**MINIMAL, "runtime": {"cluster": "tls://h:1", "tls_cert": "c.pem", "tls_key": "k.pem"}},
+        "tls.incomplete", "runtime.tls_cert",
+    ),
     "audit of nothing": (
         {**MINIMAL, "audit": {"threshold": 3}}, "threshold.no_columns", "audit.threshold",
     ),
@@ -720,6 +728,20 @@ CASES: dict[str, BadJob] = {
         "cluster.unreachable",
         ("tcp://127.0.0.1:1",),
         stable=False,
+    ),
+    "scheduler with certificates": config(
+        keys("runtime", cluster="tls://127.0.0.1:1"), "tls.no_certificates", "tls://127.0.0.1:1"
+    ),
+    "no certificate": config(
+        keys("runtime", cluster="tls://h:1", tls_ca_file="/no/ca.pem", tls_cert="/no/c.pem"),
+        "tls.unreadable_file",
+        "/no/ca.pem",
+    ),
+    "scheduler file": BadJob(
+        keys("runtime", cluster="/no/scheduler.json"),
+        ResourceError,
+        "cluster.no_scheduler_file",
+        ("/no/scheduler.json",),
     ),
 }
 """Runs that fail, by name. A case without a code is of a layer whose errors have none yet."""

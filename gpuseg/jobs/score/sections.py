@@ -39,7 +39,10 @@ _NOT_OF_FIT = ("path", "storage_options", "snapshot", "features", *OPTIONS)
 """Keys of the fit's `[transactions]` that say nothing of other lines. Those of text files may, see
 `text_options_of`."""
 
-_OF_RUNTIME = ("cluster", "n_workers", "threads_per_worker", "backend", "memory_limit")
+_OF_RUNTIME = (
+    *("cluster", "n_workers", "threads_per_worker", "backend", "memory_limit"),
+    *("tls_ca_file", "tls_cert", "tls_key"),
+)
 
 _REQUIRED = {
     "model.path": "give the output folder of a run",
