@@ -20,6 +20,9 @@ clusters in large spatial databases with noise", KDD 1996), exact and the same f
 With one shard, steps 2, 3 and 9 move nothing, and there is no halo. Labels follow from the
 definition, so the order of work cannot change them: clusters are numbered by their lowest core
 row, and a border row belongs to the lowest-numbered cluster among its core neighbors.
+
+A run that keeps a checkpoint saves the state of the partitions after steps 4, 6 and 7, and the
+labels after step 9; see `algorithms.dbscan.fit_units`.
 """
 
 import math
@@ -42,11 +45,13 @@ from gpuseg.algorithms.dbscan import (
 from gpuseg.algorithms.dbscan.collect_labels import PartitionSummary
 from gpuseg.algorithms.dbscan.connect_core import GroupPairs
 from gpuseg.algorithms.dbscan.cost_model import CostEstimate
+from gpuseg.algorithms.dbscan.fit_units import FitUnits
 from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
 from gpuseg.algorithms.dbscan.halo import HaloRound, plan_rounds
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.partition import Extent
 from gpuseg.algorithms.dbscan.result import DBSCANFit
+from gpuseg.algorithms.dbscan.saved_state import SavedFit
 from gpuseg.algorithms.dbscan.spatial_partition import build_balanced_tree
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.formatting import duration
@@ -93,34 +98,44 @@ def fit_dbscan(
     CacheLost
         When a worker was lost; see `runtime.retry.retry_if_lost`.
     """
-    log("measure")
-    extent = Extent.merge(executor.map(partition.measure, params.metric, params.min_samples))  # 1
-    weights = _fixed_point_weights(params, extent)
-    limit = dist_to_rdist(params.eps, params.metric)
-    eps_bounds = EpsBounds.from_ranges(extent.low, extent.high, limit, minkowski_p(params.metric))
-    _partition_rows(executor, params, backend, extent.n_rows, eps_bounds, weights)  # 2
-    rounds = _plan_halo(executor, eps_bounds)  # 3
-    steps = _Steps(executor, backend, eps_bounds, weights, rounds)
-    estimate = steps.estimate_cost(distances)
-    _check_cost(estimate, max_pairs)
-    log(f"about {estimate.distances:.2g} pairs of rows, {duration(estimate.seconds)}")
-    log("count neighbors")
-    steps.count_neighbors()  # 4
-    log("connect core rows")
-    groups = steps.connect_within_partitions()  # 5
-    clusters = _number_clusters(groups, steps.connect_partitions())  # 6
-    executor.map(connect_core.assign_clusters, per_shard=clusters.of_groups)
-    log("assign border rows")
-    steps.assign_borders()  # 7
-    if distances:
-        log("find nearest core rows")
-        steps.find_nearest_core()  # 8
-    _collect_labels(executor, params)  # 9
-    return _result(
-        clusters.n_clusters,
-        estimate,
-        executor.map(collect_labels.summarize, clusters.n_clusters),
-    )
+    with FitUnits(executor) as units:
+        log("measure")
+        extents = executor.map(partition.measure, params.metric, params.min_samples)
+        extent = Extent.merge(extents)  # 1
+        weights = _fixed_point_weights(params, extent)
+        limit = dist_to_rdist(params.eps, params.metric)
+        p = minkowski_p(params.metric)
+        eps_bounds = EpsBounds.from_ranges(extent.low, extent.high, limit, p)
+        _partition_rows(executor, params, backend, extent.n_rows, eps_bounds, weights)  # 2
+        rounds = _plan_halo(executor, eps_bounds)  # 3
+        steps = _Steps(executor, backend, eps_bounds, weights, rounds)
+        estimate = steps.estimate_cost(distances)
+        _check_cost(estimate, max_pairs)
+        if executor.checkpoint is not None:
+            has_moved = executor.n_shards > 1
+            saved = SavedFit(
+                executor.checkpoint, backend, params.metric, eps_bounds, weights, has_moved
+            )
+            units.prepare(saved, estimate, extent.n_rows, len(extent.low))
+        log(f"about {estimate.distances:.2g} pairs of rows, {duration(estimate.seconds)}")
+        log("count neighbors")
+        steps.count_neighbors()  # 4
+        units.save("counted")
+        log("connect core rows")
+        groups = steps.connect_within_partitions()  # 5
+        clusters = _number_clusters(groups, steps.connect_partitions())  # 6
+        executor.map(connect_core.assign_clusters, per_shard=clusters.of_groups)
+        units.save("connected")
+        log("assign border rows")
+        steps.assign_borders()  # 7
+        if distances:
+            units.save("assigned")
+            log("find nearest core rows")
+            steps.find_nearest_core()  # 8
+        _collect_labels(executor, params)  # 9
+        summaries = executor.map(collect_labels.summarize, clusters.n_clusters)
+        units.save_labels()
+    return _result(clusters.n_clusters, estimate, summaries)
 
 
 def _fixed_point_weights(params: DBSCANParams, extent: Extent) -> FixedPointWeights:

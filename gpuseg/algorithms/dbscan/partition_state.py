@@ -12,7 +12,7 @@ A shard holds its current attempt in its cache, and the attempt holds one state,
 the next phase replaces.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -184,6 +184,13 @@ class Attempt:
 
     def __init__(self) -> None:
         self._state: PartitionState | None = None
+        self.restore: Callable[[], PartitionState] | None = None
+        """Reads the state when it is first asked for; None where the state is here."""
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the state is here, and need not be read."""
+        return self._state is not None
 
     def store(self, state: PartitionState) -> None:
         """Keep a state, in place of the one before."""
@@ -191,6 +198,8 @@ class Attempt:
 
     def load(self, phase: type[S]) -> S:
         """Return the state, which must be in a phase; raise `CacheLost` otherwise."""
+        if self.restore is not None:
+            self._state, self.restore = self.restore(), None
         if not isinstance(self._state, phase):
             raise CacheLost
         return self._state
@@ -220,6 +229,12 @@ def current_attempt(shard: Shard) -> Attempt:
     if attempt is None:
         raise CacheLost
     return attempt
+
+
+def has_state(shard: Shard) -> bool:
+    """Whether the shard has the state of an attempt, and need not read it."""
+    attempt: Attempt | None = shard.cache.get(_KEY)
+    return attempt is not None and attempt.has_state
 
 
 def load_state(shard: Shard, phase: type[S]) -> S:
