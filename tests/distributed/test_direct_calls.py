@@ -20,6 +20,7 @@ from support.errors import raises
 
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.cluster import ClusterSpec, open_executor
+from gpuseg.runtime.dask import call_tree
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.dask.worker import forget
 from gpuseg.runtime.executor import Executor, LocalExecutor, TaskContext
@@ -84,6 +85,22 @@ def test_every_row_is_reported_once(executor: Executor) -> None:
     executor.map(total)
     executor.map(total)
     assert sum(reported) == 2 * 2 * 300
+
+
+def test_calls_are_passed_on_from_worker_to_worker(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_tree, "FAN_OUT", 1)  # the first worker passes on the other's calls
+    executor.load(load, [1, 2, 3])
+    assert executor.apply(append, per_shard=[4, 5, 6]) == [5, 7, 9]
+    assert executor.map(total) == [5, 7, 9]
+    assert sum(reported) == 900
+    assert executor.shuffle(split_all, take_all) == [21, 21, 21]
+    with pytest.raises(DataError, match="there are no rows"):
+        executor.map(fail, "own")
+    for lost in (0, 1):
+        os.kill(executor.map(pid_of)[lost], signal.SIGKILL)
+        assert executor.map(total) == [5, 7, 9]
 
 
 def test_late_events_report_nothing_twice(executor: Executor) -> None:

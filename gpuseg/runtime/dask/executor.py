@@ -34,6 +34,7 @@ from distributed.scheduler import KilledWorker
 from gpuseg.errors import ResourceError
 from gpuseg.formatting import count
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
+from gpuseg.runtime.dask.call_tree import WorkerCall, WorkerCalls, branches, call_tree
 from gpuseg.runtime.dask.exchange import (
     Holder,
     PiecesLost,
@@ -75,6 +76,11 @@ _LOST: tuple[type[BaseException], ...] = (
 )
 """What Dask raises where a connection is lost, or cannot be made in time: `CommClosedError` and
 `TimeoutError` are kinds of `OSError`."""
+
+
+_Calls = dict[int, tuple[Callable[..., Coroutine[Any, Any, CallOutcome]], tuple[Any, ...]]]
+"""By number of the shard on whose worker it runs: a function that the worker awaits, and arguments;
+see `WorkerCall`."""
 
 
 @dataclass(eq=False)
@@ -332,7 +338,7 @@ class DaskExecutor:
         without having called the function. So functions may be called twice on a shard.
         """
         calls = {
-            i: self._request(shard, call_shard, shard.call(function), args[i])
+            i: (call_shard, (shard.call(function), args[i]))
             for i, shard in enumerate(self._shards)
             if shard.n_applied
         }
@@ -347,59 +353,60 @@ class DaskExecutor:
                 self._shards[i].n_applied = len(self._shards[i].lineage)
         return results
 
-    def _outcomes(self, calls: dict[int, Coroutine[Any, Any, Any]]) -> dict[int, CallOutcome]:
-        """Make calls, by the number of their shard; return the outcomes of those that answered."""
+    def _outcomes(self, calls: _Calls) -> dict[int, CallOutcome]:
+        """Make calls on the workers of shards; return the outcomes of those that answered."""
         loop: Any = self._client.loop
-        numbers = {
-            asyncio.run_coroutine_threadsafe(call, loop.asyncio_loop): i
-            for i, call in calls.items()
+        on_worker: dict[str, list[WorkerCall]] = {}
+        for i, (function, args) in calls.items():
+            on_worker.setdefault(self._shards[i].worker, []).append(WorkerCall(i, function, args))
+        workers = [WorkerCalls(address, tuple(made)) for address, made in on_worker.items()]
+        requests = {
+            asyncio.run_coroutine_threadsafe(self._request(branch), loop.asyncio_loop): branch
+            for branch in branches(workers)
         }
         outcomes: dict[int, CallOutcome] = {}
-        waiting = set(numbers)
+        waiting = set(requests)
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, _POLL_SECONDS, "FIRST_COMPLETED")
-            for call in done:
+            for request in done:
                 with self._connection():
-                    outcome = call.result()
-                if outcome is not None:
-                    outcomes[numbers[call]] = outcome
+                    outcomes |= request.result()
             if waiting and not done:
                 alive = self._nthreads()
-                lost = {call for call in waiting if self._shards[numbers[call]].worker not in alive}
+                lost = {
+                    request
+                    for request in waiting
+                    if any(worker.address not in alive for worker in requests[request])
+                }
                 waiting -= lost
-                for call in lost:
-                    call.cancel()
+                for request in lost:
+                    request.cancel()
+        for outcome in outcomes.values():
+            self._record(outcome)
         return outcomes
 
-    async def _request(
-        self, shard: _ShardHandle, function: Callable[..., Any], *args: Any
-    ) -> CallOutcome | None:
-        """Call a function on the worker of a shard; return None if that cannot be reached."""
-        outcomes = await self._client.run(
-            function, *args, workers=[shard.worker], on_error="return", asynchronous=True
+    async def _request(self, branch: Sequence[WorkerCalls]) -> dict[int, CallOutcome]:
+        """Make calls on some workers; no outcomes if the first cannot be reached."""
+        address = branch[0].address
+        answers = await self._client.run(
+            call_tree, branch, workers=[address], on_error="return", asynchronous=True
         )
-        outcome = outcomes[shard.worker]
-        if not isinstance(outcome, CallOutcome):
-            return None
-        self._record(outcome)
-        return outcome
+        outcomes = answers[address]
+        return outcomes if isinstance(outcomes, dict) else {}
 
     def _shuffle_directly(
         self, split: Callable[..., Sequence[Any]], take: Callable[..., R]
     ) -> list[R]:
         """Exchange pieces as `runtime.dask.exchange` does."""
-        holders = self._split_directly(split, self.n_shards)
-        outcomes = None
+        n, outcomes = self.n_shards, None
+        holders = self._split_directly(split, n)
         if holders is not None:
             outcomes = self._all_outcomes(
                 {
-                    j: self._request(
-                        shard, take_pieces, shard.call(take), holders.exchange, j, self.n_shards,
-                        holders.of(j),
-                    )
+                    j: (take_pieces, (shard.call(take), holders.exchange, j, n, holders.of(j)))
                     for j, shard in enumerate(self._shards)
                 }
-            )  # fmt: skip
+            )
         if outcomes is None:
             for shard in self._shards:  # the next call builds those that are missing
                 shard.n_applied = 0
@@ -414,16 +421,14 @@ class DaskExecutor:
         if holders is None:
             return None
         joined: list[R] = []
-        for first in range(0, n_pieces, self.n_shards):
+        n = self.n_shards
+        for first in range(0, n_pieces, n):
             outcomes = self._all_outcomes(
                 {
-                    i: self._request(
-                        self._shards[i], join_pieces, join, holders.exchange, first + i,
-                        self.n_shards, holders.of(first + i),
-                    )
-                    for i in range(min(self.n_shards, n_pieces - first))
+                    j - first: (join_pieces, (join, holders.exchange, j, n, holders.of(j)))
+                    for j in range(first, min(first + n, n_pieces))
                 }
-            )  # fmt: skip
+            )
             if outcomes is None:
                 return None
             joined += [outcome.result for outcome in outcomes]
@@ -438,18 +443,16 @@ class DaskExecutor:
         exchange = f"{self._id}/{_new_name()}"
         outcomes = self._all_outcomes(
             {
-                i: self._request(
-                    shard, split_shard, shard.call(split), (n_pieces,), exchange, i
-                )
+                i: (split_shard, (shard.call(split), (n_pieces,), exchange, i))
                 for i, shard in enumerate(self._shards)
             }
-        )  # fmt: skip
+        )
         if outcomes is None:
             return None
         workers = [shard.worker for shard in self._shards]
         return _Holders.from_splits(exchange, workers, [outcome.result for outcome in outcomes])
 
-    def _all_outcomes(self, calls: dict[int, Coroutine[Any, Any, Any]]) -> list[CallOutcome] | None:
+    def _all_outcomes(self, calls: _Calls) -> list[CallOutcome] | None:
         """Return the outcomes of calls in their order; None where a worker or its shard is lost.
 
         An error of a function is raised.
