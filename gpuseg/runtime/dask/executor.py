@@ -135,6 +135,8 @@ class DaskExecutor:
     calls_directly : bool
         Whether to call workers without tasks, which takes a seventh of the time. Only for workers
         that were started for this run: a scheduler of others may end workers without tasks.
+    lost_for_good : bool
+        Whether nobody starts a new worker in place of a lost one.
     """
 
     checkpoint: CheckpointFolder | None = None
@@ -147,6 +149,7 @@ class DaskExecutor:
         report: Callable[[int], None],
         log: Callable[[str], None] = lambda text: None,
         calls_directly: bool = False,
+        lost_for_good: bool = False,
     ) -> None:
         self._client, self._cluster = client, cluster
         self._report, self._log, self._calls_directly = report, log, calls_directly
@@ -155,7 +158,8 @@ class DaskExecutor:
         self._report_lock = Lock()
         self._watches: dict[str, Any] = {}
         self._connecting_since: float | None = None
-        self._max_workers = n_workers
+        self._lost_for_good = lost_for_good
+        self._max_workers, self._n_used_workers = n_workers, 0
         self._n_loads = 0
         self._threads = 1
         self._machines: set[str] = set()
@@ -183,6 +187,7 @@ class DaskExecutor:
         scheduler may yet report that it has cancelled the old ones.
         """
         workers = self.workers()
+        self._n_used_workers = min(len(workers), len(plans))
         self._n_loads += 1  # keys must differ from those of earlier shards
         self.n_shards = len(plans)
         self._shards = [
@@ -632,7 +637,10 @@ class DaskExecutor:
             )
 
     def _move(self, shard: _ShardHandle) -> None:
-        """Assign a shard to another worker: one without shards, or the one with the fewest."""
+        """Assign a shard to another worker: one without shards, or the one with the fewest.
+
+        Where a lost worker is replaced, wait for the new one.
+        """
         number = self._shards.index(shard)
         shard.n_losses += 1
         shard.n_applied = 0
@@ -648,7 +656,8 @@ class DaskExecutor:
             used = [other.worker for other in self._shards if other is not shard]
             alive = self._alive_workers()
             workers = sorted(alive, key=lambda w: (used.count(w), w))
-            if used.count(workers[0]) == 0 or time.monotonic() > deadline:
+            is_replaced = not self._lost_for_good and len(alive) < self._n_used_workers
+            if used.count(workers[0]) == 0 or not is_replaced or time.monotonic() > deadline:
                 shard.worker = workers[0]
                 return
             time.sleep(_POLL_SECONDS)
