@@ -34,28 +34,83 @@ def iteration_callback(stage: Stage) -> Callable[[int, float, float], None]:
     return show
 
 
+class CountedStage:
+    """A stage of a display, and how far it is; any thread may read that.
+
+    Parameters
+    ----------
+    shown : Stage
+    name, total, unit
+        As in `Progress.stage`.
+
+    Attributes
+    ----------
+    done : int
+        Units that are done.
+    """
+
+    def __init__(self, shown: Stage, name: str, total: int | None, unit: str) -> None:
+        self.shown, self.name, self.total, self.unit = shown, name, total, unit
+        self.done = 0
+        self._started = time.perf_counter()
+        self._ended: float | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage has begun, until its end."""
+        ended = self._ended
+        return (time.perf_counter() if ended is None else ended) - self._started
+
+    def end(self) -> None:
+        """Stop the time."""
+        self._ended = time.perf_counter()
+
+    def advance(self, amount: int) -> None:
+        with self._lock:
+            self.done += amount
+        self.shown.advance(amount)
+
+    def status(self, text: str) -> None:
+        self.shown.status(text)
+
+
 class Progress:
     """Show nothing; subclasses override `_open`, `_close` and `log`.
 
     Several runs may use one display, one after the other.
+
+    Attributes
+    ----------
+    last : CountedStage or None
+        The stage that runs, or that ran last.
+    rows : int
+        Rows of the last stage that has ended and counted rows.
     """
 
     def __init__(self) -> None:
-        self._current: Stage | None = None
+        self.last: CountedStage | None = None
+        self.rows = 0
+        self._current: CountedStage | None = None
         self._remaining = 0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
         """Show a stage of `total` units; None if their number is not known."""
-        stage = self._open(name, total, unit)
-        self._current, self._remaining = stage, total or 0
+        shown = self._open(name, total, unit)
+        stage = CountedStage(shown, name, total, unit)
+        self.last = self._current = stage
+        self._remaining = total or 0
         finished = False
         try:
             yield stage
             finished = True
         finally:
             self._current = None
-            self._close(stage, finished)
+            stage.end()
+            if unit == "rows" and stage.done:
+                self.rows = stage.done
+            self._close(shown, finished)
 
     def advance(self, rows: int) -> None:
         """Count rows in the current stage; any thread may call it.

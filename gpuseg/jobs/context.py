@@ -15,12 +15,15 @@ from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
+from gpuseg.io.output.run_folder import SUBMISSION, RunFolder
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
+from gpuseg.jobs.run_log import RunLog
 from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.status_writer import StatusWriter, Watched
 from gpuseg.jobs.text_inputs import STAGED
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
@@ -63,6 +66,8 @@ class Reporter:
 
     Attributes
     ----------
+    run_log : RunLog
+        Has the lines of the log `gpuseg` of this run.
     warnings : list of str
         All warnings so far, for the manifest.
     failures : list of DescriptionFailure
@@ -73,6 +78,7 @@ class Reporter:
 
     def __init__(self, progress: Progress, secrets: frozenset[str] = frozenset()) -> None:
         self.progress = progress
+        self.run_log = RunLog()
         self._secrets = secrets
         self.warnings: list[str] = []
         self.failures: list[DescriptionFailure] = []
@@ -86,7 +92,7 @@ class Reporter:
         An interrupt that was lost in a library ends the run here.
         """
         raise_if_interrupted()
-        LOGGER.info("%s: started", name)
+        self._log(logging.INFO, f"{name}: started")
         started = time.perf_counter()
         try:
             with self.progress.stage(name, total, unit) as stage:
@@ -94,12 +100,16 @@ class Reporter:
         finally:
             elapsed = time.perf_counter() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
-        LOGGER.info("%s: finished, %.3f s in all", name, self.seconds[name])
+        self._log(logging.INFO, f"{name}: finished, {self.seconds[name]:.3f} s in all")
+
+    def _log(self, level: int, text: str) -> None:
+        LOGGER.log(level, "%s", text)
+        self.run_log.add(text, logging.getLevelName(level).lower())
 
     def log(self, text: str) -> None:
         """Show and log a note."""
         text = redacted(without(self._secrets, text))
-        LOGGER.info(text)
+        self._log(logging.INFO, text)
         self.progress.log(f"note: {text}")
 
     def warn(self, text: str) -> None:
@@ -109,7 +119,7 @@ class Reporter:
         if text in self._shown:
             self._shown.remove(text)
             return
-        LOGGER.warning(text)
+        self._log(logging.WARNING, text)
         self.progress.log(f"warning: {text}")
 
     def describe(self, part: str, make: Callable[[], R], otherwise: Callable[[], R]) -> R:
@@ -270,7 +280,7 @@ def open_sections(
     end_worker_that_runs_the_program()
     reporter, started = Reporter(progress or Progress(), sections.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    with job_errors(sections), ExitStack() as stack:
+    with ExitStack() as life, job_errors(sections), ExitStack() as stack:
         refuse_program_without_guard(sections.runtime.cluster)
         with reporter.stage("plan"):
 
@@ -291,6 +301,13 @@ def open_sections(
                 reporter.log(text.describe())
             resolved = plan.resolved
             output = stage_output(resolved.target)
+            folder = RunFolder(resolved.target)
+            life.callback(_leave, folder)
+            watched = Watched(
+                folder, sections.output.path, run_id, started, reporter.progress,
+                reporter.run_log, sections.secrets,
+            )  # fmt: skip
+            life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
         with reporter.stage("start"):
             if resolved.cluster.cluster == "dask":
@@ -302,6 +319,12 @@ def open_sections(
                 )
             )  # fmt: skip
         yield OpenRun(plan, run_id, started, reporter, output, executor)
+
+
+def _leave(folder: RunFolder) -> None:
+    """Remove the folder of a run that has ended, unless it was submitted."""
+    if not folder.exists(SUBMISSION):
+        folder.remove_all()
 
 
 def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:

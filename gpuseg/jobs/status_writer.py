@@ -1,0 +1,225 @@
+"""Write the status and the log of a run to its run folder, every few seconds, in a thread."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event, Lock, Thread
+from typing import Any
+
+import psutil
+
+from gpuseg.errors import DataError, GpusegError
+from gpuseg.io.library_errors import first_line
+from gpuseg.io.output.run_folder import LOG, STATUS, SUBMISSION, RunFolder
+from gpuseg.io.storage import store_errors
+from gpuseg.jobs.run_log import RunLog, end_line
+from gpuseg.printable import printable, shortened
+from gpuseg.progress import Progress
+from gpuseg.redaction import redacted, without
+from gpuseg.run_status import RunError, RunState, RunStatus, parse_status
+from gpuseg.runtime.forced_end import INTERRUPTED, remove_if_forced
+from gpuseg.runtime.interrupts import Interrupted
+
+_SECONDS, _SECONDS_ON_A_STORE = 2.0, 10.0
+"""Time between two heartbeats; on an object store each is a request."""
+
+_UNHANDLED = 1
+"""Exit code of Python for an error that nobody handles."""
+
+_PASSES, _ROWS = "passes", ("rows", "rows swept")
+"""Units of stages that the status shows as passes, and as rows."""
+
+
+@dataclass(frozen=True)
+class LauncherJob:
+    """Who has started the run, and in how many processes.
+
+    Attributes
+    ----------
+    launcher, job_id : str or None
+        None for a run that was started by hand.
+    size : int
+    """
+
+    launcher: str | None = None
+    job_id: str | None = None
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The run whose status is written.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    output, run_id : str
+    started : datetime
+    progress : Progress
+        Whose last stage is written.
+    log : RunLog
+    secrets : frozenset of str
+        What neither the status nor the log may show.
+    launch : LauncherJob
+    """
+
+    folder: RunFolder
+    output: str
+    run_id: str
+    started: datetime
+    progress: Progress
+    log: RunLog
+    secrets: frozenset[str] = frozenset()
+    launch: LauncherJob = field(default_factory=LauncherJob)
+
+
+class StatusWriter:
+    """Writes the status of a run; as a context manager, from its begin to its end.
+
+    The folder of a run that has succeeded is removed, unless it was submitted. Its last lines are
+    written all the same, for those who read the log meanwhile; on an object store nobody could.
+    """
+
+    def __init__(self, run: Watched) -> None:
+        self._run = run
+        self._stop, self._writing = Event(), Lock()
+        self._attempt: int | None = None
+        self._has_failed = False
+        self._process_started = psutil.Process().create_time()
+
+    def __enter__(self) -> "StatusWriter":
+        self._take_back = remove_if_forced(self._end_forced)
+        self._thread = Thread(target=self._beat, name="gpuseg-status", daemon=True)
+        with suppress(RuntimeError):  # there may be no more threads
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._take_back()
+        self._end(*_outcome(error), self._reason(error))
+
+    def _beat(self) -> None:
+        seconds = _SECONDS if self._run.folder.is_local else _SECONDS_ON_A_STORE
+        while True:
+            self._try(self._write_running)
+            if self._stop.wait(seconds):
+                return
+
+    def _write_running(self) -> None:
+        with self._writing:
+            if not self._stop.is_set():  # afterwards the folder may be gone
+                self._write(RunState.RUNNING)
+
+    def _end_forced(self) -> None:
+        self._end(RunState.CANCELLED, INTERRUPTED)
+
+    def _end(self, state: RunState, exit_code: int, error: RunError | None = None) -> None:
+        """Stop the heartbeat, and write the last status."""
+        self._stop.set()
+        if error is not None:
+            self._run.log.add(error.text, "error")
+        self._run.log.add(end_line(state, exit_code))
+
+        folder = self._run.folder
+
+        def write() -> None:
+            with self._writing:
+                if state is not RunState.SUCCEEDED or folder.exists(SUBMISSION):
+                    self._write(state, exit_code, error)
+                elif folder.is_local and self._attempt is not None:
+                    self._run.log.flush(folder)
+
+        self._try(write)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write; a failure is shown once, and fails no run."""
+        failures: tuple[type[Exception], ...] = (GpusegError, OSError, *store_errors())
+        try:
+            write()
+        except failures as error:
+            if not self._has_failed:
+                self._has_failed = True
+                reason = redacted(without(self._run.secrets, first_line(error)))
+                self._run.progress.log(
+                    f"note: {STATUS} of the run cannot be written ({reason}); the run goes on"
+                )
+
+    def _write(
+        self, state: RunState, exit_code: int | None = None, error: RunError | None = None
+    ) -> None:
+        folder = self._run.folder
+        if self._attempt is None:
+            self._attempt = _number_of_attempt(folder)
+            if self._attempt == 1:
+                folder.remove(LOG)  # of another run
+        status = RunStatus(
+            state=state,
+            run_id=self._run.run_id,
+            heartbeat=datetime.now(UTC),
+            started=self._run.started,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=self._process_started,
+            attempt=self._attempt,
+            exit_code=exit_code,
+            error=error,
+            output=redacted(self._run.output),
+            launcher=self._run.launch.launcher,
+            job_id=self._run.launch.job_id,
+            size=self._run.launch.size,
+            **self._counts(),
+        )
+        folder.write(STATUS, status.to_bytes())
+        self._run.log.flush(folder)
+
+    def _counts(self) -> dict[str, Any]:
+        """Return the stage, and how far it is."""
+        stage = self._run.progress.last
+        if stage is None:
+            return {}
+        counts: dict[str, Any] = {"stage": stage.name}
+        rows = 0
+        if stage.unit == _PASSES:
+            counts["n_pass"], rows = stage.done, stage.done * self._run.progress.rows
+        elif stage.unit in _ROWS:
+            counts["total_rows"], rows = stage.total, stage.done
+        if rows and stage.seconds:
+            counts |= {"rows": rows, "rows_per_second": rows / stage.seconds}
+        return counts
+
+    def _reason(self, error: BaseException | None) -> RunError | None:
+        """Return the error that ended the run, without secrets."""
+        if error is None or isinstance(error, _INTERRUPTS):
+            return None
+        is_ours = isinstance(error, GpusegError)
+        text = str(error) if is_ours else f"{type(error).__name__}: {first_line(error)}"
+        shown = redacted(without(self._run.secrets, text))
+        return RunError(
+            code=error.code if isinstance(error, GpusegError) else type(error).__name__,
+            text=shown if is_ours else shortened(printable(shown)),
+        )
+
+
+_INTERRUPTS = (Interrupted, KeyboardInterrupt)
+
+
+def _outcome(error: BaseException | None) -> tuple[RunState, int]:
+    """Return the state of a run that ended with an error, or without one, and its exit code."""
+    if error is None:
+        return RunState.SUCCEEDED, 0
+    if isinstance(error, _INTERRUPTS):
+        return RunState.CANCELLED, INTERRUPTED
+    return RunState.FAILED, error.exit_code if isinstance(error, GpusegError) else _UNHANDLED
+
+
+def _number_of_attempt(folder: RunFolder) -> int:
+    """Return 1, or a greater number where the folder has a run that has not ended."""
+    content = folder.read(STATUS)
+    try:
+        status = None if content is None else parse_status(content, folder.file(STATUS))
+    except DataError:  # of another version, or damaged: it says nothing
+        return 1
+    return 1 if status is None or status.state.has_ended else status.attempt + 1
