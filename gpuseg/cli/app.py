@@ -27,6 +27,7 @@ from gpuseg.cli.score import score
 from gpuseg.cli.serve import serve
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
 from gpuseg.cli.synth import synth
+from gpuseg.cli.watch import cancel, logs, status
 from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.printable import printable_text
 from gpuseg.runtime.forced_end import (
@@ -56,7 +57,8 @@ _SECONDS_TO_END = 5.0
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, features, report, export, score, drift, audience),
-    *(refresh, history, serve, synth, info),
+    *(refresh, history, status, logs, cancel),
+    *(serve, synth, info),
 )
 """In the order of the help."""
 

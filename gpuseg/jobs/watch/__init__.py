@@ -1,0 +1,1 @@
+"""Watch runs from another process: their status, their log, and their end."""

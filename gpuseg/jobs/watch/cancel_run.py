@@ -1,0 +1,135 @@
+"""End a run that somebody gives up."""
+
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.io.output.run_folder import CHECKPOINT, STATUS
+from gpuseg.io.storage import wrap_store_errors
+from gpuseg.jobs.submit.launchers import launcher_of
+from gpuseg.jobs.submit.registry import JobRecord
+from gpuseg.jobs.watch.current_status import current_status, written_status
+from gpuseg.jobs.watch.locate import RunLocation
+from gpuseg.jobs.watch.processes import has_process, interrupt, is_on_this_machine
+from gpuseg.run_status import RunState, RunStatus
+from gpuseg.runtime.forced_end import INTERRUPTED
+
+_SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 60.0, 0.1
+"""How long a run may take to end, and how often it is looked at."""
+
+
+def cancel_run(run: RunLocation) -> RunStatus:
+    """End a run as Ctrl-C does, or its job, and wait until it has ended.
+
+    Returns
+    -------
+    RunStatus
+        The last status, with the state "cancelled".
+
+    Raises
+    ------
+    ConfigError
+        If it does not run, or runs on another machine without a scheduler known here.
+    DataError
+        If there is no such run.
+    ResourceError
+        If it does not end.
+    """
+    status = current_status(run)
+    if status.state.has_ended:
+        raise _not_running(run, status)
+    if run.job is not None:
+        _cancel_job(run.job)
+        with wrap_store_errors("output", run.output.url):
+            _note_end(run)
+    elif status.state is not RunState.RUNNING:
+        raise _not_running(run, status)
+    elif not is_on_this_machine(status):
+        raise ConfigError(
+            "cancel.other_machine",
+            f"the run is on {status.host}, and this is {socket.gethostname()}",
+            value=run.output.shown_url,
+            hint=f"cancel it on {status.host}"
+            + (f", or its job {status.job_id} of {status.launcher}" if status.job_id else ""),
+        )
+    else:
+        _interrupt(run, status)
+    return status.model_copy(update={"state": RunState.CANCELLED, "exit_code": INTERRUPTED})
+
+
+def _interrupt(run: RunLocation, status: RunStatus) -> None:
+    """End the process of a run.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+    """
+    try:
+        if not interrupt(status):
+            raise _not_running(run, current_status(run))
+    except PermissionError:
+        raise ResourceError(
+            "cancel.not_yours",
+            f"process {status.pid} belongs to another user",
+            hint="ask that user",
+        ) from None
+    _wait(lambda: not has_process(status), f"process {status.pid}")
+
+
+def _cancel_job(job: JobRecord) -> None:
+    """End a job of a scheduler.
+
+    Raises
+    ------
+    ResourceError
+    """
+    launcher = launcher_of(job.launcher)
+    launcher.cancel(job.job_id)
+    _wait(
+        lambda: (known := launcher.state(job.job_id)).has_ended or known.state == "unknown",
+        f"job {job.job_id}",
+    )
+
+
+def _wait(has_ended: Callable[[], bool], name: str) -> None:
+    """Wait until a process or a job has ended.
+
+    Raises
+    ------
+    ResourceError
+    """
+    last = time.monotonic() + _SECONDS_TO_END
+    while not has_ended():
+        if time.monotonic() > last:
+            raise ResourceError(
+                "cancel.still_running",
+                f"{name} was told to end, and still runs after {_SECONDS_TO_END:.0f} s",
+                hint="look at it with `gpuseg status`, and end it by force",
+            )
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _note_end(run: RunLocation) -> None:
+    """Remove the checkpoint of a cancelled job, and write that it was cancelled."""
+    run.folder.remove(CHECKPOINT)
+    status = written_status(run)
+    if status is not None and not status.state.has_ended:
+        end = {
+            "state": RunState.CANCELLED, "exit_code": INTERRUPTED, "heartbeat": datetime.now(UTC),
+        }  # fmt: skip
+        run.folder.write(STATUS, status.model_copy(update=end).to_bytes())
+
+
+def _not_running(run: RunLocation, status: RunStatus) -> ConfigError:
+    hints = {
+        RunState.PAUSED: "the same command goes on from its checkpoint, and --fresh begins anew",
+        RunState.LOST: "the same command goes on from its checkpoint, and --fresh begins anew",
+    }
+    return ConfigError(
+        "cancel.not_running",
+        f"nothing runs: its state is {status.state}",
+        value=run.output.shown_url,
+        hint=hints.get(status.state, ""),
+    )

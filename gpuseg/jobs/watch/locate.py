@@ -1,0 +1,87 @@
+"""Where a run keeps its status and its log, by the path of its output or the id of its job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpuseg.io.output.run_folder import RunFolder
+from gpuseg.io.storage import Storage
+from gpuseg.jobs.submit.registry import JobRecord, all_records, records_of
+
+
+@dataclass(frozen=True)
+class RunLocation:
+    """A run, or an array of runs.
+
+    Attributes
+    ----------
+    output : Storage
+    folder : RunFolder
+        That of the output.
+    job : JobRecord or None
+        None for a run that was not submitted on this machine.
+    """
+
+    output: Storage
+    folder: RunFolder
+    job: JobRecord | None = None
+
+    @property
+    def printed(self) -> Path | None:
+        """The file with all that a submitted job has printed; None if it is not on this machine."""
+        path = None if self.job is None else Path(self.job.folder) / "output.txt"
+        return path if path is not None and path.is_file() else None
+
+
+def locate(
+    run: str, parameter: str, storage_options: Mapping[str, Any] | None = None
+) -> RunLocation:
+    """Return where a run is.
+
+    Parameters
+    ----------
+    run : str
+        The id of a submitted job; otherwise the path or URL of an output.
+    parameter : str
+        The parameter that holds it, for messages.
+    storage_options : mapping, optional
+        Options of the file system.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+    """
+    options = storage_options or {}
+    if jobs := records_of(run):
+        return of_job(jobs[0], parameter, options)
+    output = Storage.from_url(run, options, parameter)
+    return RunLocation(output, RunFolder(output), _job_of(output))
+
+
+def of_job(
+    job: JobRecord, parameter: str, storage_options: Mapping[str, Any] | None = None
+) -> RunLocation:
+    """Return where the run of a submitted job is.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+    """
+    output = Storage.from_url(job.output, storage_options or {}, parameter)
+    return RunLocation(output, RunFolder(output), job)
+
+
+def _job_of(output: Storage) -> JobRecord | None:
+    """Return the job that was last submitted for an output, or None."""
+    for job in all_records():
+        if job.members:
+            continue
+        same = job.output.rstrip("/") == output.url.rstrip("/")
+        if same or (output.is_local and _is_same_folder(job.output, output.root)):
+            return job
+    return None
+
+
+def _is_same_folder(path: str, root: str) -> bool:
+    return "://" not in path and Path(path).resolve() == Path(root).resolve()

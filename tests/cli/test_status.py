@@ -1,0 +1,234 @@
+"""Runs that are watched from another process: status, logs, cancel."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.errors import raises
+from support.held_run import start_held, wait_for
+from support.helpers import call, customers, job, leftovers, manifest_of, toml, write_files
+
+import gpuseg
+from gpuseg.errors import DataError
+from gpuseg.io.output.run_folder import STATUS, SUBMISSION, RunFolder
+from gpuseg.io.storage import Storage
+from gpuseg.jobs.run_log import RunLog
+from gpuseg.jobs.status_writer import StatusWriter, Watched
+from gpuseg.jobs.watch.cancel_run import cancel_run
+from gpuseg.jobs.watch.current_status import current_status
+from gpuseg.jobs.watch.follow_log import follow_log, log_text
+from gpuseg.jobs.watch.locate import locate
+from gpuseg.progress import Progress
+from gpuseg.run_status import RunState, RunStatus, parse_status
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The output of a job whose file is `job.toml` beside it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    source = write_files(tmp_path / "in", [customers(600)])
+    output = tmp_path / "out"
+    (tmp_path / "job.toml").write_text(toml(job(source, output)))
+    return output
+
+
+def start(out: Path, stage: str = "fit") -> subprocess.Popen[bytes]:
+    """Start the job; it waits in a stage until `go` is there."""
+    return start_held(stage, out.parent, "run", str(out.parent / "job.toml"))
+
+
+def shown(capfd: Capture, out: Path) -> dict[str, Any]:
+    """Return what ``gpuseg status --json`` prints."""
+    outcome = call(capfd, "status", out, "--json")
+    assert outcome.code == 0, outcome.err
+    content: dict[str, Any] = json.loads(outcome.out)
+    return content
+
+
+def follow(out: Path) -> tuple[list[str], int]:
+    """Let the run go on while ``gpuseg logs -f`` follows it; return its lines and its exit code."""
+    command = [sys.executable, "-m", "gpuseg.cli", "logs", "-f", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as followed:
+        assert followed.stdout is not None
+        lines = [followed.stdout.readline()]  # it follows before the run ends
+        (out.parent / "go").touch()
+        lines += followed.communicate(timeout=60)[0].splitlines()
+    return lines, followed.returncode
+
+
+def run_folder(out: Path) -> RunFolder:
+    return RunFolder(Storage.from_url(str(out), {}, "output"))
+
+
+def test_a_run_is_watched_to_its_end(out: Path, capfd: Capture) -> None:
+    run = start(out)
+    wait_for(lambda: shown(capfd, out)["stage"] == "fit")
+    first = shown(capfd, out)
+    wait_for(lambda: shown(capfd, out)["heartbeat"] > first["heartbeat"])
+    assert first["state"] == "running" and first["pid"] == run.pid and first["attempt"] == 1
+    assert first["n_pass"] == 0 and first["exit_code"] is None
+    assert call(capfd, "status", out).out.startswith("state      running\n")
+    lines, code = follow(out)
+    assert run.wait(60) == code == 0
+    assert "plan: started" in lines[0] and lines[-1].endswith("ended: succeeded, exit code 0")
+    assert {path.name for path in out.parent.glob(".*")} == set()
+    end = shown(capfd, out)
+    assert (end["state"], end["exit_code"], end["rows"]) == ("succeeded", 0, 600)
+    assert end["run_id"] == first["run_id"] == manifest_of(out)["run_id"]
+    assert call(capfd, "logs", out).code == 3
+    assert call(capfd, "cancel", out).code == 2
+
+
+def test_cancel_ends_a_run_and_leaves_nothing(out: Path, capfd: Capture) -> None:
+    run = start(out)
+    wait_for(lambda: shown(capfd, out)["state"] == "running")
+    outcome = call(capfd, "cancel", out)
+    assert (outcome.code, run.wait(60)) == (0, 130)
+    assert not out.exists() and leftovers(out.parent) == []
+    assert not Path(run_folder(out).path).exists()
+    assert call(capfd, "status", out).code == 3
+
+
+def test_a_killed_run_is_lost(out: Path, capfd: Capture) -> None:
+    run = start(out)
+    wait_for(lambda: shown(capfd, out)["stage"] == "fit")
+    run.kill()
+    run.wait(60)
+    assert shown(capfd, out)["state"] == "lost"
+    assert "fit: started" in call(capfd, "logs", out).out
+    followed = call(capfd, "logs", "-f", out)
+    assert followed.code == 4 and "lost" in followed.err
+    assert call(capfd, "cancel", out).code == 2
+
+
+@pytest.mark.parametrize("is_submitted", [False, True])
+def test_a_failed_run_has_its_code(out: Path, capfd: Capture, is_submitted: bool) -> None:
+    table = customers(600)
+    spend = np.where(np.arange(600) == 7, np.inf, table["spend"].to_numpy())
+    write_files(out.parent / "in", [table.set_column(3, "spend", pa.array(spend))])
+    if is_submitted:
+        run_folder(out).write(SUBMISSION, b"{}")
+    run = start(out, "read")
+    wait_for(lambda: shown(capfd, out)["stage"] == "read")
+    lines, code = follow(out)
+    last = lines[-2:]
+    assert run.wait(60) == code == 3
+    assert "spend" in last[0] and last[1].endswith("ended: failed, exit code 3")
+    if not is_submitted:
+        assert not Path(run_folder(out).path).exists()
+        return
+    end = shown(capfd, out)
+    assert (end["state"], end["exit_code"], end["stage"]) == ("failed", 3, "prepare")
+    assert end["error"]["code"] and "spend" in end["error"]["text"]
+    assert last[1] in call(capfd, "logs", out).out
+
+
+def status_of(out: Path, **changes: Any) -> RunStatus:
+    """Return the status of a run of this process."""
+    with StatusWriter(watched(out)) as writer:
+        wait_for(lambda: (run_folder(out).read(STATUS)) is not None)
+        content = run_folder(out).read(STATUS)
+        assert content is not None
+        del writer
+    return parse_status(content, "").model_copy(update=changes)
+
+
+def watched(out: Path, **changes: Any) -> Watched:
+    values: dict[str, Any] = {
+        "folder": run_folder(out), "output": str(out), "run_id": "20260101T000000-abcdef",
+        "started": datetime.now(UTC), "progress": Progress(), "log": RunLog(),
+    }  # fmt: skip
+    return Watched(**values | changes)
+
+
+def test_a_process_with_the_same_number_is_left_alone(out: Path) -> None:
+    """Neither one that began at another time, nor one of another machine, gets a signal."""
+    status = status_of(out)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(command) as other:
+        for changes, code in (
+            ({"pid": other.pid}, "cancel.not_running"),
+            ({"pid": other.pid, "host": "elsewhere"}, "cancel.other_machine"),
+        ):
+            written = status.model_copy(update=changes)
+            run_folder(out).write(STATUS, written.to_bytes())
+            with raises(code):
+                cancel_run(locate(str(out), "run"))
+        assert other.poll() is None
+        other.kill()
+
+
+def test_an_old_heartbeat_of_another_machine_is_lost(out: Path) -> None:
+    status = status_of(out, host="elsewhere")
+    for seconds, state in ((30, RunState.RUNNING), (61, RunState.LOST)):
+        heartbeat = datetime.now(UTC) - timedelta(seconds=seconds)
+        written = status.model_copy(update={"heartbeat": heartbeat})
+        run_folder(out).write(STATUS, written.to_bytes())
+        assert current_status(locate(str(out), "run")).state is state
+
+
+def test_each_attempt_has_its_number_and_adds_to_the_log(out: Path) -> None:
+    folder = run_folder(out)
+    for attempt in (1, 2):
+        with pytest.raises(DataError), StatusWriter(watched(out)):
+            raise DataError("x.y", "the secret is sesame")
+        content = folder.read(STATUS)
+        assert content is not None
+        status = parse_status(content, "")
+        assert (status.attempt, status.state) == (attempt, RunState.FAILED)
+        assert len(log_text(locate(str(out), "run")).splitlines()) == 2 * attempt
+        paused = status.model_copy(update={"state": RunState.PAUSED})
+        folder.write(STATUS, paused.to_bytes())
+
+
+def test_secrets_are_in_no_file(out: Path) -> None:
+    log = RunLog()
+    writer = StatusWriter(watched(out, log=log, secrets=frozenset({"sesame"})))
+    with pytest.raises(ValueError, match="sesame"), writer:
+        raise ValueError("cannot reach s3://user:open@host/ with sesame")
+    folder = Path(run_folder(out).path)
+    texts = [path.read_text() for path in folder.iterdir()]
+    assert len(texts) == 2
+    assert not any(secret in text for text in texts for secret in ("sesame", "open@"))
+    assert all("(not shown)" in text for text in texts)
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_status_and_log_of_an_object_store() -> None:
+    storage = Storage.from_url("memory://watched/out", {}, "output")
+    folder, lines = RunFolder(storage), []
+    place = locate("memory://watched/out", "run")
+    with pytest.raises(DataError), StatusWriter(watched(Path("x"), folder=folder)):
+        wait_for(lambda: folder.exists(STATUS))
+        assert current_status(place).state is RunState.RUNNING
+        raise DataError("x.y", "no rows")
+    assert current_status(place).error == current_status(place).error
+    assert follow_log(place, lines.append) == 3
+    assert "no rows" in "".join(lines)
+    folder.remove_all()
+
+
+def test_damaged_files_are_refused(out: Path) -> None:
+    folder = run_folder(out)
+    for content in (b"", b"[]", b'{"state": "dancing", "output": "x"}', b"x" * 2**21):
+        folder.write(STATUS, content)
+        with raises("status.invalid"):
+            current_status(locate(str(out), "run"))
+
+
+def test_a_run_in_this_process_leaves_no_folder(out: Path) -> None:
+    result = gpuseg.run(out.parent / "job.toml")
+    assert result.record.n_segments == 3
+    assert not Path(run_folder(out).path).exists()
+    assert signal.getsignal(signal.SIGINT) is not None
