@@ -1066,6 +1066,18 @@ def read_fit_manifest(folder: Location) -> Manifest | None:
         return Manifest.from_json(_content(folder, FIT_MANIFEST))
 
 
+def read_features_manifest(folder: Location) -> FeaturesManifest:
+    """Read the manifest of features that were built and not clustered.
+
+    Raises
+    ------
+    DataError
+        Where there is none, and where it cannot be understood.
+    """
+    with _naming(folder):
+        return FeaturesManifest.from_json(_content(folder))
+
+
 def read_any_manifest(folder: Location) -> Manifest | ScoresManifest:
     """Read the manifest of a run, or of rows that a model has scored.
 

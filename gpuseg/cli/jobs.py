@@ -49,6 +49,8 @@ def run(
 
     with shown_progress() as progress:
         result = run_job(values, progress=progress)
+    if result.rank:
+        return
     path = redacted(result.path)
 
     def show() -> None:
@@ -81,6 +83,8 @@ def features(
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     with shown_progress() as progress:
         result = run_features(job, overrides=overrides, progress=progress)
+    if result.rank:
+        return
     path = redacted(result.path)
 
     def show() -> None:

@@ -45,6 +45,8 @@ def refresh(
 
     with shown_progress() as progress:
         result = refresh_output(values, older, mode=mode, append=append, progress=progress)
+    if result.rank:
+        return
     path = redacted(result.path)
 
     def show() -> None:

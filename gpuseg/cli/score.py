@@ -104,6 +104,8 @@ def score(
             exclude_members=exclude_members, confidence=confidence, overwrite=overwrite,
             overrides=set_ or [], progress=progress,
         )  # fmt: skip
+    if result.rank:
+        return
     path = redacted(result.path)
 
     def show() -> None:

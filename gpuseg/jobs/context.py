@@ -290,7 +290,7 @@ def open_sections(
                 return stack.enter_context(output)
 
             def make_folder(resolved: ResolvedJob) -> Storage:
-                if resolved.cluster.is_managed:
+                if resolved.cluster.is_on_this_machine:
                     return Storage.from_url(stack.enter_context(temporary_folder()), {}, "folder")
                 staging = stage_output(resolved.target).staging
                 staging.make(STAGED)

@@ -134,7 +134,7 @@ def limit_of(cluster: ClusterSpec, n_workers: int) -> Limit:
         return Limit(usable, f"{_USABLE:.0%} of runtime.memory_limit = {stated}")
     if not cluster.is_managed:
         return Limit(2**63, "the memory of its machine")
-    share = psutil.virtual_memory().available // n_workers
+    share = psutil.virtual_memory().available // (cluster.workers_here or n_workers)
     return Limit(share, f"the {in_words(share)} that this machine has left for each worker")
 
 

@@ -11,9 +11,11 @@ from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.run_sections import RunSections
-from gpuseg.jobs.schema import RuntimeSpec
+from gpuseg.jobs.schema import RANKS, RuntimeSpec
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec, has_dask_certificates
+from gpuseg.runtime.ranks.environment import has_rank, rank_environment
+from gpuseg.runtime.ranks.gpus import why_no_gpu
 from gpuseg.runtime.scheduler_file import SUFFIX, read_address
 from gpuseg.runtime.tls_files import ENCRYPTED
 
@@ -55,7 +57,7 @@ def resolve_job(
         For a backend or a cluster that is not available, and an output that must not be written.
     """
     runtime, section = spec.runtime, "input" if spec.transactions is None else "transactions"
-    backend = choose_backend(runtime.backend, runtime.no_gpu_reason)
+    backend = choose_backend(runtime.backend, runtime.no_gpu_reason or _why_no_gpu(runtime))
     id_key = None
     if spec.source.id_hash_key_env is not None:
         id_key = Key.from_env(spec.source.id_hash_key_env, f"{section}.id_hash_key_env")
@@ -66,6 +68,11 @@ def resolve_job(
     with wrap_store_errors("output.path", target.url):
         check_free(target, spec.output.overwrite, kind, replaces)
     return ResolvedJob(backend, cluster, source, target, id_key)
+
+
+def _why_no_gpu(runtime: RuntimeSpec) -> str:
+    """Return why ranks must not choose GPUs by themselves; empty if they may."""
+    return why_no_gpu(rank_environment()) if runtime.cluster == RANKS and has_rank() else ""
 
 
 def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
@@ -87,14 +94,20 @@ def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
                 parameter="n_workers",
                 hint=f"use `n_workers` <= {n_gpus}",
             )
+    threads, workers_here = runtime.threads_per_worker, None
+    if runtime.cluster == RANKS and has_rank():
+        environment = rank_environment()
+        n_workers, workers_here = environment.size, environment.local_size
+        threads = threads or environment.threads()
     limit = runtime.memory_limit
     return ClusterSpec(
         _address(runtime),
         n_workers,
-        runtime.threads_per_worker,
+        threads,
         None if limit is None else int(limit),
         secret,
         runtime.tls,
+        workers_here,
     )
 
 

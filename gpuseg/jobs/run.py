@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import RunContext, open_run
 from gpuseg.jobs.job_file import load_job
+from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
 from gpuseg.jobs.stages.load_rows import load_rows
 from gpuseg.redaction import redacted
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.job import JobSpec
     from gpuseg.jobs.refresh.continuation import Continuation
     from gpuseg.manifest import Manifest
     from gpuseg.models.base import SegmentModel
@@ -35,12 +38,16 @@ class RunResult:
         The model of the segments that were written.
     models : mapping of int to SegmentModel
         By number of segments: all models of a sweep, otherwise only `model`.
+    rank : int
+        Rank of this process where ``runtime.cluster = "ranks"``; otherwise 0. The result of other
+        ranks than 0 has only the model that was published.
     """
 
     path: str
     record: Manifest
     model: SegmentModel
     models: Mapping[int, SegmentModel]
+    rank: int = 0
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -81,8 +88,28 @@ def run(
         output is unchanged.
     """
     spec = load_job(job, overrides)
-    with open_run(spec, progress) as ctx:
-        return segment_job(ctx)
+
+    def command() -> RunResult:
+        with open_run(spec, progress) as ctx:
+            return segment_job(ctx)
+
+    return run_on_ranks(spec, command, partial(read_run, spec))
+
+
+def read_run(spec: JobSpec, rank: int) -> RunResult:
+    """Return the result of a job from its published output, as another rank than 0 has it.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    from gpuseg.manifest import read_manifest
+    from gpuseg.models.loading import load_model
+
+    options = spec.output.storage_options
+    record = read_manifest(Storage.from_url(spec.output.path, options, "output.path"))
+    model = load_model(spec.output.path, storage_options=options)
+    return RunResult(spec.output.path, record, model, {model.n_clusters: model}, rank)
 
 
 def segment_job(ctx: RunContext, continuation: Continuation | None = None) -> RunResult:

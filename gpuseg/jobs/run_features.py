@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
+from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import LinesPlan
 from gpuseg.jobs.stages.build_features import build_features_only
 from gpuseg.jobs.stages.stage_files import stage_and_publish
-from gpuseg.manifest import FeaturesManifest
+from gpuseg.manifest import FeaturesManifest, read_features_manifest
 from gpuseg.output_kind import OutputKind
 from gpuseg.progress import Progress
 from gpuseg.redaction import redacted
@@ -28,10 +30,13 @@ class FeaturesResult:
         The output folder.
     record : FeaturesManifest
         The manifest as a typed object.
+    rank : int
+        Rank of this process where ``runtime.cluster = "ranks"``; otherwise 0.
     """
 
     path: str
     record: FeaturesManifest
+    rank: int = 0
 
     def __repr__(self) -> str:
         return (
@@ -69,11 +74,19 @@ def run_features(
             "transactions.missing", "missing", parameter="transactions",
             hint="features are built from the lines of this section",
         )  # fmt: skip
-    with open_run(spec, progress, OutputKind.FEATURES) as ctx:
-        step = ctx.plan.first_step
-        assert isinstance(step, LinesPlan)  # the job has transactions
-        features, manifest = build_features_only(ctx, step)
-        with ctx.reporter.stage("publish"):
-            names = [name for name, *_ in features.parts]
-            stage_and_publish(ctx, {}, manifest, names)
-    return FeaturesResult(spec.output.path, manifest)
+
+    def command() -> FeaturesResult:
+        with open_run(spec, progress, OutputKind.FEATURES) as ctx:
+            step = ctx.plan.first_step
+            assert isinstance(step, LinesPlan)  # the job has transactions
+            features, manifest = build_features_only(ctx, step)
+            with ctx.reporter.stage("publish"):
+                names = [name for name, *_ in features.parts]
+                stage_and_publish(ctx, {}, manifest, names)
+        return FeaturesResult(spec.output.path, manifest)
+
+    def read(rank: int) -> FeaturesResult:
+        folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+        return FeaturesResult(spec.output.path, read_features_manifest(folder), rank)
+
+    return run_on_ranks(spec, command, read)

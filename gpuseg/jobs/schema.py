@@ -92,7 +92,16 @@ Memory = Annotated[ByteSize, WrapValidator(_bytes)]
 LOCAL_CLUSTERS = ("local", "dask", "cuda")
 """Clusters that a run starts itself, on this machine."""
 
-_GPU_CLUSTERS = ("local", "cuda")
+RANKS = "ranks"
+"""The cluster of N processes that were started by the same command."""
+
+_KEYS_OF_RANKS = ("start_timeout", "rendezvous", "address", "interface")
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
+
+_MAX_SECONDS = 7 * 86_400
+
+_GPU_CLUSTERS = ("local", "cuda", RANKS)
 """Clusters in which every worker of a machine with GPUs has one."""
 
 _TLS_PAIR = ("tls_ca_file", "tls_cert")
@@ -279,6 +288,11 @@ class RuntimeSpec(Section):
     tls_cert: Text | None = None
     tls_key: Text | None = None
 
+    start_timeout: Annotated[float, Field(gt=0, le=_MAX_SECONDS)] = 60.0
+    rendezvous: Literal["file", "address"] = "file"
+    address: Text | None = None
+    interface: Text | None = None
+
     @property
     def tls(self) -> TlsFiles | None:
         """Certificates for the scheduler; None for those of Dask's configuration, or none."""
@@ -297,12 +311,19 @@ class RuntimeSpec(Section):
     @classmethod
     def _known_cluster(cls, cluster: str) -> str:
         is_scheduler = cluster.startswith(_SCHEMES) or cluster.endswith(SUFFIX)
-        if cluster not in LOCAL_CLUSTERS and not is_scheduler:
+        if cluster not in (*LOCAL_CLUSTERS, RANKS) and not is_scheduler:
             raise ValueError(
-                "must be 'local', 'dask', 'cuda', the address of a scheduler such as "
+                "must be 'local', 'dask', 'cuda', 'ranks', the address of a scheduler such as "
                 "tcp://host:8786, or the path of its scheduler file, which ends with .json"
             )
         return cluster
+
+    @field_validator("address")
+    @classmethod
+    def _has_port(cls, address: str | None) -> str | None:
+        if address is not None and not _ADDRESS.fullmatch(address):
+            raise ValueError("must be HOST:PORT, such as 'node1:8786'")
+        return address
 
     @model_validator(mode="after")
     def _compatible(self) -> "RuntimeSpec":
@@ -329,7 +350,9 @@ class RuntimeSpec(Section):
                 "n_workers",
                 "use fewer workers or threads_per_worker, or those of a scheduler",
             )
-        if self.threads_per_worker is not None and self.cluster not in LOCAL_CLUSTERS:
+        self._check_ranks()
+        knows_threads = self.cluster in (*LOCAL_CLUSTERS, RANKS)
+        if self.threads_per_worker is not None and not knows_threads:
             raise broken_rule(
                 "threads_per_worker.external_cluster",
                 f"cannot be set for the workers of {literal(self.cluster)}, which run already",
@@ -357,6 +380,25 @@ class RuntimeSpec(Section):
                     "configuration of Dask",
                 )  # fmt: skip
         return self
+
+    def _check_ranks(self) -> None:
+        """Check the keys that only ranks have, and those that they do not have."""
+        if self.cluster == RANKS and self.n_workers is not None:
+            raise broken_rule(
+                "n_workers.with_ranks",
+                "cannot be set, since the launcher says how many ranks there are",
+                "n_workers",
+                "leave the key out",
+            )
+        for key in _KEYS_OF_RANKS:
+            is_changed = getattr(self, key) != RuntimeSpec.model_fields[key].default
+            if self.cluster != RANKS and is_changed:
+                raise broken_rule(
+                    "cluster.no_ranks",
+                    f"says how ranks meet, but cluster = {self.cluster!r}",
+                    key,
+                    "leave the key out, or use cluster = 'ranks'",
+                )
 
 
 class AuditSpec(Section):

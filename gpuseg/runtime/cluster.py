@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,12 +38,6 @@ _START_SECONDS = 60
 _CLOSE_SECONDS = 10
 """How long the end of a cluster, or of the connection to it, may take."""
 
-_SILENT_SECONDS = 30
-"""A worker that gpuseg has started and that says nothing for so long is replaced.
-
-Its own thread reports twice a second, whatever it computes; only a process that is stopped or hangs
-does not."""
-
 _UNREACHABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, CancelledError)
 """What Dask raises where no scheduler answers, or something that is none does."""
 
@@ -66,8 +59,9 @@ class ClusterSpec:
     Attributes
     ----------
     cluster : str
-        "local", "dask", "cuda" or the address of a scheduler.
+        "local", "dask", "cuda", "ranks" or the address of a scheduler.
     n_workers : int or None
+        For "ranks" their number; None outside of a launcher.
     threads_per_worker : int or None
     memory_limit : int or None
         Bytes per worker.
@@ -75,6 +69,8 @@ class ClusterSpec:
         A variable of the environment that only workers need.
     tls : TlsFiles or None
         Certificates for the address of a scheduler; by default those of Dask's configuration.
+    workers_here : int or None
+        Number of workers on this machine, where that is not the number of all.
     """
 
     cluster: str
@@ -83,6 +79,7 @@ class ClusterSpec:
     memory_limit: int | None
     secret: str | None = None
     tls: TlsFiles | None = None
+    workers_here: int | None = None
 
     @property
     def workers(self) -> int:
@@ -99,7 +96,14 @@ class ClusterSpec:
 
     @property
     def is_managed(self) -> bool:
-        """Whether gpuseg starts the workers, so that their number is known before the run."""
+        """Whether the number of workers, and what each has, is known before the run."""
+        if self.cluster == "ranks":
+            return self.n_workers is not None
+        return self.is_on_this_machine
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether all workers are known to be on this machine."""
         return self.cluster in ("local", *_STARTED_CLUSTERS)
 
 
@@ -137,6 +141,12 @@ def open_executor(
             remove_abandoned(folder, FOLDER_PREFIX)
     if spec.cluster == "local":
         yield LocalExecutor(spec.threads, report, while_waiting)
+        return
+    if spec.cluster == "ranks":
+        from gpuseg.runtime.ranks.rank_zero import current_ranks
+
+        with current_ranks().executor(report, log) as ranks:
+            yield ranks
         return
     is_forked = _prepare_fork(spec, worker_modules)  # first: it imports while this process does
     from gpuseg.runtime.dask.executor import DaskExecutor
@@ -207,31 +217,19 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
     from distributed import Client, utils
 
     from gpuseg.runtime.dask.http_servers import close_http_servers
+    from gpuseg.runtime.dask.settings import quiet_logs, settings_for_all, settings_of_started
 
-    # Shards are not Dask's data, so spilling or pausing would not help. A worker that exceeds
-    # its limit is ended; the memory plan is checked against the limit before the start.
-    settings: dict[str, Any] = {
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": False,
-        "distributed.worker.memory.terminate": 0.95,
-        "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
-        "distributed.scheduler.reuse-broadcast-comm": True,
-    }
+    settings = settings_for_all()
     if is_forked:
         settings[_METHOD] = "forkserver"
         utils._forkserver_preload_set = True  # otherwise Dask replaces the list of modules
     with ExitStack() as stack:
-        stack.enter_context(_quiet_logs())
+        stack.enter_context(quiet_logs())
         if spec.cluster in _STARTED_CLUSTERS:
             from gpuseg.runtime.temporary_folder import temporary_folder
 
             folder = stack.enter_context(temporary_folder())
-            settings["temporary-directory"] = folder  # of Dask's own files
-            settings["distributed.scheduler.worker-ttl"] = f"{_SILENT_SECONDS}s"
-            # They are open to all users of the machine until `close_http_servers`.
-            settings["distributed.scheduler.http.routes"] = []
-            settings["distributed.worker.http.routes"] = []
+            settings |= settings_of_started(folder)
             stack.enter_context(dask.config.set(settings))
             cluster = stack.enter_context(_started_cluster(spec, folder))
             with _start_errors():
@@ -242,29 +240,6 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
             client = _connect(spec.cluster, spec.tls)
         stack.callback(_close, client)
         yield client
-
-
-@contextmanager
-def _quiet_logs() -> Iterator[None]:
-    """Keep what Dask and asyncio log off the terminal: errors of lost processes, with tracebacks.
-
-    The errors are handled. Logs that the program itself has set up get them nevertheless.
-    """
-    last_resort = logging.NullHandler()
-    logging.getLogger("asyncio").addHandler(last_resort)
-    handlers = [
-        (handler, handler.level)
-        for handler in logging.getLogger("distributed").handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
-    ]
-    for handler, _ in handlers:
-        handler.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for handler, level in handlers:
-            handler.setLevel(level)
-        logging.getLogger("asyncio").removeHandler(last_resort)
 
 
 @contextmanager

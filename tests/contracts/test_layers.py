@@ -14,8 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "gpuseg"
 
 HOMES = {
-    "dask": {"runtime/cluster.py", "runtime/dask/"},
-    "distributed": {"runtime/cluster.py", "runtime/dask/"},
+    "dask": {"runtime/cluster.py", "runtime/dask/", "runtime/ranks/"},
+    "distributed": {"runtime/cluster.py", "runtime/dask/", "runtime/ranks/"},
     "cupy": {"backends/cuda/cupy_launcher.py", "backends/cuda/gpus.py"},
     "dask_cuda": {"runtime/cluster.py"},
     "cudf": set[str](),

@@ -48,7 +48,9 @@ DEFAULTS = {
     },
     "runtime": {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
-        "reader": "auto", "memory_limit": None, "tls_ca_file": None, "tls_cert": None, "tls_key": None,
+        "reader": "auto", "memory_limit": None, "tls_ca_file": None, "tls_cert": None,
+        "tls_key": None, "start_timeout": 60.0, "rendezvous": "file", "address": None,
+        "interface": None,
     },
     "output": {
         "path": "out", "overwrite": False, "plots": False, "confidence": False,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpuseg.errors import ConfigError, parameter_names
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.job_file import load_job
+from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.refresh.checks import check_refresh
 from gpuseg.jobs.refresh.continuation import Continuation, NotGoodEnough
 from gpuseg.jobs.refresh.older_output import OlderOutput, load_older_output
 from gpuseg.jobs.refresh.scored_sections import scored_sections
-from gpuseg.jobs.run import RunResult, segment_job
-from gpuseg.jobs.score.run_score import ScoreResult, score_sections
+from gpuseg.jobs.run import RunResult, read_run, segment_job
+from gpuseg.jobs.score.run_score import ScoreResult, read_scores, score_sections
 from gpuseg.lineage.migration import refuse_other_hashes
+from gpuseg.manifest import ScoresManifest, read_any_manifest
 from gpuseg.refresh_record import Mode
 
 if TYPE_CHECKING:
@@ -90,18 +94,40 @@ def refresh(
         output = load_older_output(str(older), spec.output.storage_options)
         continuation = _continuation(spec, output, append)
         spec = _with_older_features(spec, output)
+    return run_on_ranks(
+        spec,
+        partial(_refresh, spec, output, str(older), continuation, progress),
+        partial(_read, spec, output),
+    )
+
+
+def _refresh(
+    spec: JobSpec,
+    output: OlderOutput,
+    older: str,
+    continuation: Continuation,
+    progress: Progress | None,
+) -> RunResult | ScoreResult:
+    """Score the rows with the older model, or segment them again."""
     if continuation.mode in ("score", "auto"):
         try:
             return score_sections(
-                scored_sections(spec, str(older), output), output.files, None, progress,
-                continuation,
-            )  # fmt: skip
+                scored_sections(spec, older, output), output.files, None, progress, continuation
+            )
         except NotGoodEnough as drifted:
             continuation = continuation.refit(drifted.reason)
     with open_run(
         spec, progress, replaces=continuation.replaces, is_update=continuation.is_update
     ) as ctx:
         return segment_job(ctx, continuation)
+
+
+def _read(spec: JobSpec, output: OlderOutput, rank: int) -> RunResult | ScoreResult:
+    """Return the result from the published output, as another rank than 0 has it."""
+    folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    if isinstance(read_any_manifest(folder), ScoresManifest):
+        return read_scores(spec, output.model, rank)
+    return read_run(spec, rank)
 
 
 def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuation:

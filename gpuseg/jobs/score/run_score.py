@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import parameter_names
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
+from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import TablePlan
 from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.refresh.continue_scored import continue_scored
+from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.score.drift_of_scores import drift_of_scores, drift_warning
 from gpuseg.jobs.score.manifest_of_scores import (
     ScoredTable,
@@ -70,11 +73,14 @@ class ScoreResult:
         The manifest as a typed object.
     model : SegmentModel
         The model that has scored the table.
+    rank : int
+        Rank of this process where ``runtime.cluster = "ranks"``; otherwise 0.
     """
 
     path: str
     record: ScoresManifest
     model: SegmentModel
+    rank: int = 0
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -172,7 +178,28 @@ def score(
     with parameter_names(job_names(spec)):
         check_sections(spec, saved.model, saved.manifest)
         lookalikes = _lookalikes(spec, saved)
-    return score_sections(spec, files, lookalikes, progress)
+    return run_on_ranks(
+        spec,
+        partial(score_sections, spec, files, lookalikes, progress),
+        partial(read_scores, spec, saved.model),
+        WORKER_MODULES,
+    )
+
+
+def read_scores(spec: RunSections, model: SegmentModel, rank: int) -> ScoreResult:
+    """Return the result from the published output, as another rank than 0 has it.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    from gpuseg.manifest import ScoresManifest, read_any_manifest
+
+    folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    record = read_any_manifest(folder)
+    if not isinstance(record, ScoresManifest):  # the older output, which is seen for a moment yet
+        raise FileNotFoundError(folder.url)
+    return ScoreResult(spec.output.path, record, model, rank)
 
 
 def score_sections(

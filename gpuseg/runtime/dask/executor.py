@@ -137,6 +137,8 @@ class DaskExecutor:
         that were started for this run: a scheduler of others may end workers without tasks.
     lost_for_good : bool
         Whether nobody starts a new worker in place of a lost one.
+    name_of : callable, optional
+        Returns the name of a worker in messages, from its address.
     """
 
     checkpoint: CheckpointFolder | None = None
@@ -150,8 +152,10 @@ class DaskExecutor:
         log: Callable[[str], None] = lambda text: None,
         calls_directly: bool = False,
         lost_for_good: bool = False,
+        name_of: Callable[[str], str] | None = None,
     ) -> None:
         self._client, self._cluster = client, cluster
+        self._name_of = name_of
         self._report, self._log, self._calls_directly = report, log, calls_directly
         self._id = uuid.uuid4().hex
         self._reported_rows: dict[str, int] = {}
@@ -277,12 +281,20 @@ class DaskExecutor:
             self._watches.clear()
             self._client.unsubscribe_topic(TOPIC)
             if not self._calls_directly:
-                self._ask(
-                    lambda: self._client.run(
-                        forget, self._id, on_error="ignore", asynchronous=True
-                    ),
-                    _FORGET_SECONDS,
-                )
+                self.forget_shards()
+
+    def forget_shards(self) -> None:
+        """Make the workers drop the shards.
+
+        Raises
+        ------
+        ResourceError
+            If the scheduler does not answer.
+        """
+        self._ask(
+            lambda: self._client.run(forget, self._id, on_error="ignore", asynchronous=True),
+            _FORGET_SECONDS,
+        )
 
     def _watch(self, worker: str) -> None:
         """Let a worker drop the shards if this process is killed; one of its own ends then."""
@@ -650,7 +662,8 @@ class DaskExecutor:
                 f"the worker of shard {number} was lost {count(shard.n_losses, 'time')}",
                 hint=LOSS_HINT,
             )
-        self._log(f"lost the worker of shard {number}; reloading the shard on another worker")
+        lost = "" if self._name_of is None else f"{self._name_of(shard.worker)}, "
+        self._log(f"lost {lost}the worker of shard {number}; reloading the shard on another worker")
         deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             used = [other.worker for other in self._shards if other is not shard]
