@@ -20,6 +20,7 @@ from gpuseg.features.line_quality import LineCounts, count_lines
 from gpuseg.features.spill import gather
 from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
 from gpuseg.runtime.executor import TaskContext
+from gpuseg.runtime.kept_items import Keep
 
 _GROUP_ROWS = 2**17
 
@@ -77,7 +78,13 @@ def aggregate_parts(
         size = write_part(table, name, task.staging)
         return FeaturePart(name, table.num_rows, size, counts, *_range(table, task.columns), joins)
 
-    return list(context.map(aggregate, parts))
+    staging = task.staging
+
+    def is_whole(part: FeaturePart) -> bool:
+        return not part.rows or staging.size(part.name) == part.bytes
+
+    keep = Keep(is_whole, is_flushed=not staging.storage.is_local)
+    return list(context.map(aggregate, parts, keep=keep))
 
 
 def _part_name(task: Task, part: int) -> str:

@@ -36,6 +36,7 @@ from gpuseg.formatting import count_with
 from gpuseg.io.output.base import Staging
 from gpuseg.io.text_files.amounts import refuse_mixed_currencies
 from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.runtime.kept_items import Keep
 
 _BUCKET_ROWS = 2**17
 """Rows per bucket: few enough for the CPU caches."""
@@ -207,7 +208,11 @@ def _read(
         context.report(spilled.counts.lines)
         return spilled
 
-    return list(context.map(read, share.splits))
+    def is_whole(spilled: Spilled) -> bool:
+        return spilled.file is None or staging.size(spilled.file) is not None
+
+    keep = Keep(is_whole, is_flushed=not staging.storage.is_local)
+    return list(context.map(read, share.splits, keep=keep))
 
 
 def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:

@@ -31,10 +31,13 @@ class Keep(Generic[R]):
     is_flushed : bool
         Whether they are on the disk when the result is there. Otherwise the result is taken only
         on a machine that has run since: its memory still has what the disk may not have.
+    division : str
+        How items are divided, if the call and what came before do not tell.
     """
 
     is_whole: Callable[[R], bool]
     is_flushed: bool
+    division: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class KeptItems:
 
     def result(self, number: int, keep: Keep[R], make: Callable[[], R]) -> R:
         """Return the kept result of an item, or make and keep it."""
-        name = f"{_FOLDER}/{self.name}/{number}"
+        name = f"{_FOLDER}/{self.name}/{keep.division}{keep.division and '-'}{number}"
         item = self._kept(name)
         if item is not None and (keep.is_flushed or item.start == machine_start()):
             kept: R = item.result

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy
-from gpuseg.io.output.assignments import Part, write_part
+from gpuseg.io.output.assignments import Part, is_whole, write_part
 from gpuseg.io.output.base import Staging
 from gpuseg.io.parquet.ids import WrittenIds
 from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan
@@ -24,6 +24,7 @@ from gpuseg.models.scores import Scores
 from gpuseg.monitoring.row_counts import RowCounter
 from gpuseg.output_columns import CONFIDENCE, DISTANCE, SEGMENT
 from gpuseg.runtime.executor import ONE_THREAD, TaskContext
+from gpuseg.runtime.kept_items import Keep
 from gpuseg.scoring.counts import ScoreCounts
 from gpuseg.scoring.lookalikes import LIKE_DISTANCE, ROW, LikedScores, Lookalikes
 from gpuseg.scoring.prepare_rows import PreparedRows, RowPreparer, kept_rows
@@ -127,6 +128,10 @@ class _PartScores:
     nearest: pa.Table | None = None
 
 
+_Task = tuple[PartPlan, list[RowGroup]]
+_Scored = tuple[_PartScores, ScoreCounts]
+
+
 def open_scored(plan: ShardPlan, context: TaskContext) -> ScoredShard:
     """Return the shard of a plan; nothing is read."""
     return ScoredShard(plan)
@@ -156,7 +161,7 @@ def score_shard(
     if scoring.model.rows_per_call():
         scored = scorer.score_together(scoring.model.rows_together(context.threads))
     else:
-        scored = context.map(scorer.score_part, scorer.tasks)
+        scored = context.map(scorer.score_part, scorer.tasks, keep=scorer.keep)
     counts, results = ScoreCounts.zeros(scorer.counter), list[_PartScores]()
     for result, of_part in scored:
         counts.merge(of_part)
@@ -196,25 +201,40 @@ class _Scorer:
         self._preparer = RowPreparer(scoring.model.pipeline, plan, scoring.backend, self.counter)
         groups = iter(plan.groups())
         self.tasks = [(part, [next(groups) for _ in part.row_groups]) for part in plan.parts]
+        writes_parts = scoring.staging is not None and scoring.lookalikes is None
+        self.keep = Keep(self._is_whole, is_flushed=True) if writes_parts else None
 
-    def score_part(self, task: tuple[PartPlan, list[RowGroup]]) -> tuple[_PartScores, ScoreCounts]:
+    def score_part(self, task: _Task) -> _Scored:
         """Score and write one part."""
         part, groups = task
         return self._write(part, self._scored(self._prepared(groups), ONE_THREAD))
 
-    def score_together(self, n_rows: int) -> Iterator[tuple[_PartScores, ScoreCounts]]:
-        """Score about so many rows at a time, on all threads; yield the parts in order."""
-        waiting, n_waiting = list[tuple[PartPlan, list[RowGroup]]](), 0
+    def score_together(self, n_rows: int) -> Iterator[_Scored]:
+        """Score about so many rows at a time, on all threads; return the parts in order."""
+        one_at_a_time = replace(self._context, threads=1)
+        keep = None if self.keep is None else Keep(self._are_whole, True, f"{n_rows}-rows")
+        scored = one_at_a_time.map(self._score_parts, list(self._groups(n_rows)), keep=keep)
+        return chain.from_iterable(scored)
+
+    def _are_whole(self, scored: list[_Scored]) -> bool:
+        return all(map(self._is_whole, scored))
+
+    def _is_whole(self, scored: _Scored) -> bool:
+        """Return whether the file of a part is there; there is none if a row has no segment."""
+        staging, part = self._scoring.staging, scored[0].part
+        return staging is not None and part is not None and is_whole(staging, part)
+
+    def _groups(self, n_rows: int) -> Iterator[list[_Task]]:
+        """Yield consecutive parts of about so many rows together."""
+        waiting, n_waiting = list[_Task](), 0
         for i, task in enumerate(self.tasks, 1):
             waiting.append(task)
             n_waiting += task[0].rows
             if n_waiting >= n_rows or i == len(self.tasks):
-                yield from self._score_parts(waiting)
+                yield waiting
                 waiting, n_waiting = [], 0
 
-    def _score_parts(
-        self, tasks: list[tuple[PartPlan, list[RowGroup]]]
-    ) -> Iterator[tuple[_PartScores, ScoreCounts]]:
+    def _score_parts(self, tasks: list[_Task]) -> list[_Scored]:
         prepared = list(self._context.map(lambda task: list(self._prepared(task[1])), tasks))
         scored: list[list[tuple[PreparedRows, Scores | None]]]
         if any(rows.bad for part in prepared for rows in part):
@@ -230,7 +250,7 @@ class _Scorer:
                     scored[-1].append((rows, _some(scores, of_rows)))
                     start += len(rows.z)
         parts = [(task[0], rows) for task, rows in zip(tasks, scored, strict=True)]
-        yield from self._context.map(lambda each: self._write(each[0], iter(each[1])), parts)
+        return list(self._context.map(lambda each: self._write(each[0], iter(each[1])), parts))
 
     def _prepared(self, groups: list[RowGroup]) -> Iterator[PreparedRows]:
         for group in groups:
@@ -252,7 +272,7 @@ class _Scorer:
 
     def _write(
         self, part: PartPlan, scored: Iterator[tuple[PreparedRows, Scores | None]]
-    ) -> tuple[_PartScores, ScoreCounts]:
+    ) -> _Scored:
         """Write a part, and count its rows; from the first row without a segment, only count."""
         plan, scoring = self._plan, self._scoring
         if scoring.lookalikes is not None:
@@ -288,9 +308,7 @@ class _Scorer:
         mask = np.concatenate(kept) if counts.n_dropped else None
         return _PartScores(result, mask), counts
 
-    def _only_count(
-        self, scored: Iterator[tuple[PreparedRows, Scores | None]]
-    ) -> tuple[_PartScores, ScoreCounts]:
+    def _only_count(self, scored: Iterator[tuple[PreparedRows, Scores | None]]) -> _Scored:
         """Count the rows of a part, and write nothing."""
         counts = ScoreCounts.zeros(self.counter)
         for rows, scores in scored:
@@ -301,7 +319,7 @@ class _Scorer:
 
     def _collect(
         self, lookalikes: Lookalikes, scored: Iterator[tuple[PreparedRows, Scores | None]]
-    ) -> tuple[_PartScores, ScoreCounts]:
+    ) -> _Scored:
         """Keep the lookalikes of a part, and count its rows."""
         plan, scoring = self._plan, self._scoring
         counts, nearest = ScoreCounts.zeros(self.counter), lookalikes.nearest(plan.id)

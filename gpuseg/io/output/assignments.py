@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.output_columns import DISTANCE, SEGMENT
 from gpuseg.runtime.executor import CacheLost, TaskContext
+from gpuseg.runtime.kept_items import Keep
 from gpuseg.sharding.shard import Shard
 
 _BATCH_ROWS = 131_072
@@ -78,7 +80,14 @@ def write_parts(
         written.keep_in(shard.cache, part_plan)
         return replace(part, ids=written.range(), picked_ids=picked.array())
 
-    return list(context.map(write, list(zip(plan.parts, plan.starts(), strict=True))))
+    tasks = list(zip(plan.parts, plan.starts(), strict=True))
+    keep = Keep[Part](partial(is_whole, staging), is_flushed=True)
+    return list(context.map(write, tasks, keep=keep))
+
+
+def is_whole(staging: Staging, part: Part) -> bool:
+    """Return whether the file of a part is there, with all of its bytes."""
+    return staging.size(part.name) == part.bytes
 
 
 def _batches(

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import ResourceError
-from gpuseg.io.output.assignments import Part, write_parts
+from gpuseg.io.output.assignments import Part, is_whole, write_parts
 from gpuseg.io.output.base import Staging
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
@@ -75,7 +75,7 @@ def refuse_parts_not_shared(staging: Staging, parts: Sequence[Part]) -> None:
     ResourceError
     """
     for part in parts:
-        if staging.size(part.name) != part.bytes:
+        if not is_whole(staging, part):
             raise ResourceError(
                 "output.not_shared",
                 f"{staging.path(part.name)}: written by a worker, but not visible here",
