@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -15,10 +16,11 @@ from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
-from gpuseg.io.output.run_folder import SUBMISSION, RunFolder
+from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
+from gpuseg.jobs.launcher_job import launcher_job
 from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.run_log import RunLog
@@ -305,7 +307,7 @@ def open_sections(
             life.callback(_leave, folder)
             watched = Watched(
                 folder, sections.output.path, run_id, started, reporter.progress,
-                reporter.run_log, sections.secrets,
+                reporter.run_log, sections.secrets, launcher_job(resolved.cluster.cluster),
             )  # fmt: skip
             life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
@@ -322,9 +324,10 @@ def open_sections(
 
 
 def _leave(folder: RunFolder) -> None:
-    """Remove the folder of a run that has ended, unless it was submitted."""
-    if not folder.exists(SUBMISSION):
-        folder.remove_all()
+    """Remove the folder of a run that has ended, if it is empty."""
+    if folder.is_local:
+        with suppress(OSError):
+            Path(folder.path).rmdir()
 
 
 def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:

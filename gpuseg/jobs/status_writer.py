@@ -15,6 +15,7 @@ from gpuseg.errors import DataError, GpusegError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.output.run_folder import LOG, STATUS, SUBMISSION, RunFolder
 from gpuseg.io.storage import store_errors
+from gpuseg.jobs.launcher_job import LauncherJob
 from gpuseg.jobs.run_log import RunLog, end_line
 from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress
@@ -26,27 +27,14 @@ from gpuseg.runtime.interrupts import Interrupted
 _SECONDS, _SECONDS_ON_A_STORE = 2.0, 10.0
 """Time between two heartbeats; on an object store each is a request."""
 
+JOB_FILE = "job.toml"
+"""The job of a submitted run, in its folder; it is there before the record of the submission."""
+
 _UNHANDLED = 1
 """Exit code of Python for an error that nobody handles."""
 
 _PASSES, _ROWS = "passes", ("rows", "rows swept")
 """Units of stages that the status shows as passes, and as rows."""
-
-
-@dataclass(frozen=True)
-class LauncherJob:
-    """Who has started the run, and in how many processes.
-
-    Attributes
-    ----------
-    launcher, job_id : str or None
-        None for a run that was started by hand.
-    size : int
-    """
-
-    launcher: str | None = None
-    job_id: str | None = None
-    size: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class Watched:
     log : RunLog
     secrets : frozenset of str
         What neither the status nor the log may show.
-    launch : LauncherJob
+    job : LauncherJob
     """
 
     folder: RunFolder
@@ -73,14 +61,14 @@ class Watched:
     progress: Progress
     log: RunLog
     secrets: frozenset[str] = frozenset()
-    launch: LauncherJob = field(default_factory=LauncherJob)
+    job: LauncherJob = field(default_factory=LauncherJob)
 
 
 class StatusWriter:
     """Writes the status of a run; as a context manager, from its begin to its end.
 
-    The folder of a run that has succeeded is removed, unless it was submitted. Its last lines are
-    written all the same, for those who read the log meanwhile; on an object store nobody could.
+    Both files are removed at the end, unless the run was submitted or the next attempt goes on with
+    it. The last lines of the log are written all the same, for those who have it open.
     """
 
     def __init__(self, run: Watched) -> None:
@@ -117,22 +105,34 @@ class StatusWriter:
         self._end(RunState.CANCELLED, INTERRUPTED)
 
     def _end(self, state: RunState, exit_code: int, error: RunError | None = None) -> None:
-        """Stop the heartbeat, and write the last status."""
+        """Stop the heartbeat, and write the last status or remove it."""
+        is_kept = state is RunState.PAUSED
         self._stop.set()
         if error is not None:
             self._run.log.add(error.text, "error")
         self._run.log.add(end_line(state, exit_code))
 
-        folder = self._run.folder
-
         def write() -> None:
             with self._writing:
-                if state is not RunState.SUCCEEDED or folder.exists(SUBMISSION):
+                if is_kept or self._is_submitted():
                     self._write(state, exit_code, error)
-                elif folder.is_local and self._attempt is not None:
-                    self._run.log.flush(folder)
+                else:
+                    self._remove()
 
         self._try(write)
+
+    def _remove(self) -> None:
+        """Remove both files, the log at last."""
+        folder = self._run.folder
+        if folder.is_local:  # others cannot read an object that is removed
+            self._run.log.flush(folder)
+        for name in (STATUS, LOG):
+            folder.remove(name)
+
+    def _is_submitted(self) -> bool:
+        """Whether the folder is that of a submitted job; only its files of this machine tell."""
+        folder = self._run.folder
+        return folder.is_local and any(map(folder.exists, (SUBMISSION, JOB_FILE)))
 
     def _try(self, write: Callable[[], None]) -> None:
         """Write; a failure is shown once, and fails no run."""
@@ -167,9 +167,9 @@ class StatusWriter:
             exit_code=exit_code,
             error=error,
             output=redacted(self._run.output),
-            launcher=self._run.launch.launcher,
-            job_id=self._run.launch.job_id,
-            size=self._run.launch.size,
+            launcher=self._run.job.launcher,
+            job_id=self._run.job.job_id,
+            size=self._run.job.size,
             **self._counts(),
         )
         folder.write(STATUS, status.to_bytes())

@@ -19,13 +19,13 @@ from support.helpers import call, customers, job, leftovers, manifest_of, toml, 
 
 import gpuseg
 from gpuseg.errors import DataError
-from gpuseg.io.output.run_folder import STATUS, SUBMISSION, RunFolder
+from gpuseg.io.output.run_folder import LOG, STATUS, SUBMISSION, RunFolder
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.run_log import RunLog
 from gpuseg.jobs.status_writer import StatusWriter, Watched
 from gpuseg.jobs.watch.cancel_run import cancel_run
 from gpuseg.jobs.watch.current_status import current_status
-from gpuseg.jobs.watch.follow_log import follow_log, log_text
+from gpuseg.jobs.watch.follow_log import log_text
 from gpuseg.jobs.watch.locate import locate
 from gpuseg.progress import Progress
 from gpuseg.run_status import RunState, RunStatus, parse_status
@@ -118,7 +118,7 @@ def test_a_failed_run_has_its_code(out: Path, capfd: Capture, is_submitted: bool
     spend = np.where(np.arange(600) == 7, np.inf, table["spend"].to_numpy())
     write_files(out.parent / "in", [table.set_column(3, "spend", pa.array(spend))])
     if is_submitted:
-        run_folder(out).write(SUBMISSION, b"{}")
+        submitted(out)
     run = start(out, "read")
     wait_for(lambda: shown(capfd, out)["stage"] == "read")
     lines, code = follow(out)
@@ -132,6 +132,13 @@ def test_a_failed_run_has_its_code(out: Path, capfd: Capture, is_submitted: bool
     assert (end["state"], end["exit_code"], end["stage"]) == ("failed", 3, "prepare")
     assert end["error"]["code"] and "spend" in end["error"]["text"]
     assert last[1] in call(capfd, "logs", out).out
+
+
+def submitted(out: Path) -> RunFolder:
+    """Return the run folder of a job that was submitted."""
+    folder = run_folder(out)
+    folder.write(SUBMISSION, b"{}")
+    return folder
 
 
 def status_of(out: Path, **changes: Any) -> RunStatus:
@@ -179,7 +186,7 @@ def test_an_old_heartbeat_of_another_machine_is_lost(out: Path) -> None:
 
 
 def test_each_attempt_has_its_number_and_adds_to_the_log(out: Path) -> None:
-    folder = run_folder(out)
+    folder = submitted(out)
     for attempt in (1, 2):
         with pytest.raises(DataError), StatusWriter(watched(out)):
             raise DataError("x.y", "the secret is sesame")
@@ -193,30 +200,28 @@ def test_each_attempt_has_its_number_and_adds_to_the_log(out: Path) -> None:
 
 
 def test_secrets_are_in_no_file(out: Path) -> None:
-    log = RunLog()
-    writer = StatusWriter(watched(out, log=log, secrets=frozenset({"sesame"})))
+    folder = submitted(out)
+    writer = StatusWriter(watched(out, secrets=frozenset({"sesame"})))
     with pytest.raises(ValueError, match="sesame"), writer:
         raise ValueError("cannot reach s3://user:open@host/ with sesame")
-    folder = Path(run_folder(out).path)
-    texts = [path.read_text() for path in folder.iterdir()]
-    assert len(texts) == 2
+    texts = [Path(folder.file(name)).read_text() for name in (STATUS, LOG)]
     assert not any(secret in text for text in texts for secret in ("sesame", "open@"))
     assert all("(not shown)" in text for text in texts)
-    assert folder.stat().st_mode & 0o077 == 0
+    assert Path(folder.path).stat().st_mode & 0o077 == 0
 
 
-def test_status_and_log_of_an_object_store() -> None:
+def test_status_and_log_of_an_object_store(out: Path) -> None:
     storage = Storage.from_url("memory://watched/out", {}, "output")
-    folder, lines = RunFolder(storage), []
+    folder, log = RunFolder(storage), RunLog()
+    log.add("fit: started")
     place = locate("memory://watched/out", "run")
-    with pytest.raises(DataError), StatusWriter(watched(Path("x"), folder=folder)):
-        wait_for(lambda: folder.exists(STATUS))
+    with StatusWriter(watched(out, folder=folder, log=log)):
+        wait_for(lambda: folder.exists(LOG))
         assert current_status(place).state is RunState.RUNNING
-        raise DataError("x.y", "no rows")
-    assert current_status(place).error == current_status(place).error
-    assert follow_log(place, lines.append) == 3
-    assert "no rows" in "".join(lines)
-    folder.remove_all()
+        assert "fit: started" in log_text(place)
+    assert folder.names() == []
+    with raises("status.no_run"):
+        current_status(place)
 
 
 def test_damaged_files_are_refused(out: Path) -> None:

@@ -58,8 +58,13 @@ def written_status(run: RunLocation) -> RunStatus | None:
     if content is None:
         return None
     status = parse_status(content, run.folder.file(STATUS))
-    is_of_job = run.job is None or status.job_id in (None, run.job.job_id)
-    return status if is_of_job else None
+    job = run.job
+    if job is None:
+        return status
+    is_of_another = status.job_id not in (None, job.job_id)
+    if is_of_another or (status.heartbeat and status.heartbeat < job.submitted):
+        return None
+    return status.model_copy(update={"launcher": job.launcher, "job_id": job.job_id})
 
 
 def is_alive(status: RunStatus) -> bool:

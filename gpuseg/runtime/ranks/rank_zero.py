@@ -150,7 +150,9 @@ class OpenRanks:
         return [rank for rank in range(self.environment.size) if rank not in come]
 
     def _others(self) -> list[str]:
-        return [address for address in list(self._scheduler.workers) if address != self._worker_here]
+        return [
+            address for address in list(self._scheduler.workers) if address != self._worker_here
+        ]
 
     def _learn_names(self) -> None:
         """Keep the name of each rank and its machine, for messages when it is lost."""
