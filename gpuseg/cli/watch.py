@@ -11,7 +11,6 @@ from gpuseg.printable import printable_lines
 from gpuseg.progress import counted
 
 if TYPE_CHECKING:
-    from gpuseg.jobs.watch.locate import RunLocation
     from gpuseg.run_status import RunStatus
 
 Run = Annotated[
@@ -20,18 +19,23 @@ Run = Annotated[
         metavar="OUTPUT|JOBID", help="Path or URL of a run's output, or the id of a submitted job."
     ),
 ]
-"""Which run a command is about; an id goes before a path, and ./NAME is always a path."""
+"""The run that a command is about; an id goes before a path, and ./NAME is always a path."""
+
+_NAMES = {"run": "OUTPUT|JOBID"}
 
 
 def status(run: Run, as_json: AsJson = False) -> None:
     """Print what a run is doing, or how it ended."""
+    from gpuseg.errors import parameter_names
     from gpuseg.jobs.watch.current_status import current_status
+    from gpuseg.jobs.watch.locate import locate, members_of
 
-    runs = _members(run)
-    statuses = [current_status(each) for each in runs]
+    with parameter_names(_NAMES):
+        place = locate(run, "run")
+        statuses = [current_status(each) for each in members_of(place, "run")]
     if as_json:
         content = [each.to_json() for each in statuses]
-        print_json(content if len(content) > 1 else content[0])
+        print_json(content if place.is_array else content[0])
         return
     for i, each in enumerate(statuses):
         if i:
@@ -53,7 +57,7 @@ def logs(
     from gpuseg.jobs.watch.follow_log import follow_log, log_text
     from gpuseg.jobs.watch.locate import locate
 
-    with parameter_names({"run": "OUTPUT|JOBID"}):
+    with parameter_names(_NAMES):
         place = locate(run, "run")
         if not follow:
             _write(log_text(place))
@@ -69,23 +73,9 @@ def cancel(run: Run) -> None:
     from gpuseg.jobs.watch.cancel_run import cancel_run
     from gpuseg.jobs.watch.locate import locate
 
-    with parameter_names({"run": "OUTPUT|JOBID"}):
+    with parameter_names(_NAMES):
         ended = cancel_run(locate(run, "run"))
     print_text(f"cancelled  {ended.output}")
-
-
-def _members(run: str) -> "list[RunLocation]":
-    """Return the run, or the runs of an array."""
-    from gpuseg.errors import parameter_names
-    from gpuseg.jobs.submit.registry import records_of
-    from gpuseg.jobs.watch.locate import locate
-
-    with parameter_names({"run": "OUTPUT|JOBID"}):
-        place = locate(run, "run")
-        if place.job is None or not place.job.members:
-            return [place]
-        ids = place.job.members
-        return [locate(job_id, "run") for job_id in ids if records_of(job_id)]
 
 
 def _print_status(status: "RunStatus") -> None:

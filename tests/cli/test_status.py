@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,6 @@ from support.errors import raises
 from support.held_run import start_held, wait_for
 from support.helpers import call, customers, job, leftovers, manifest_of, toml, write_files
 
-import gpuseg
 from gpuseg.errors import DataError
 from gpuseg.io.output.run_folder import LOG, STATUS, SUBMISSION, RunFolder
 from gpuseg.io.storage import Storage
@@ -112,26 +110,32 @@ def test_a_killed_run_is_lost(out: Path, capfd: Capture) -> None:
     assert call(capfd, "cancel", out).code == 2
 
 
-@pytest.mark.parametrize("is_submitted", [False, True])
-def test_a_failed_run_has_its_code(out: Path, capfd: Capture, is_submitted: bool) -> None:
+def break_input(out: Path) -> None:
+    """Give the input a value that the job refuses."""
     table = customers(600)
     spend = np.where(np.arange(600) == 7, np.inf, table["spend"].to_numpy())
     write_files(out.parent / "in", [table.set_column(3, "spend", pa.array(spend))])
-    if is_submitted:
-        submitted(out)
+
+
+def test_a_failed_run_is_followed_to_its_code(out: Path, capfd: Capture) -> None:
+    break_input(out)
     run = start(out, "read")
     wait_for(lambda: shown(capfd, out)["stage"] == "read")
     lines, code = follow(out)
-    last = lines[-2:]
     assert run.wait(60) == code == 3
-    assert "spend" in last[0] and last[1].endswith("ended: failed, exit code 3")
-    if not is_submitted:
-        assert not Path(run_folder(out).path).exists()
-        return
+    assert "spend" in lines[-2] and lines[-1].endswith("ended: failed, exit code 3")
+    assert not Path(run_folder(out).path).exists()
+
+
+def test_a_submitted_run_that_failed_keeps_status_and_log(out: Path, capfd: Capture) -> None:
+    break_input(out)
+    submitted(out)
+    assert call(capfd, "run", out.parent / "job.toml").code == 3
     end = shown(capfd, out)
     assert (end["state"], end["exit_code"], end["stage"]) == ("failed", 3, "prepare")
     assert end["error"]["code"] and "spend" in end["error"]["text"]
-    assert last[1] in call(capfd, "logs", out).out
+    followed = call(capfd, "logs", "-f", out)
+    assert followed.code == 3 and "ended: failed, exit code 3" in followed.out
 
 
 def submitted(out: Path) -> RunFolder:
@@ -230,10 +234,3 @@ def test_damaged_files_are_refused(out: Path) -> None:
         folder.write(STATUS, content)
         with raises("status.invalid"):
             current_status(locate(str(out), "run"))
-
-
-def test_a_run_in_this_process_leaves_no_folder(out: Path) -> None:
-    result = gpuseg.run(out.parent / "job.toml")
-    assert result.record.n_segments == 3
-    assert not Path(run_folder(out).path).exists()
-    assert signal.getsignal(signal.SIGINT) is not None

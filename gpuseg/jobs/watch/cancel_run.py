@@ -11,7 +11,7 @@ from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.registry import JobRecord
 from gpuseg.jobs.watch.current_status import current_status, written_status
-from gpuseg.jobs.watch.locate import RunLocation
+from gpuseg.jobs.watch.locate import RunLocation, members_of
 from gpuseg.jobs.watch.processes import has_process, interrupt, is_on_this_machine
 from gpuseg.run_status import RunState, RunStatus
 from gpuseg.runtime.forced_end import INTERRUPTED
@@ -43,7 +43,8 @@ def cancel_run(run: RunLocation) -> RunStatus:
     if run.job is not None:
         _cancel_job(run.job)
         with wrap_store_errors("output", run.output.url):
-            _note_end(run)
+            for member in members_of(run, "run"):
+                _note_end(member)
     elif status.state is not RunState.RUNNING:
         raise _not_running(run, status)
     elif not is_on_this_machine(status):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gpuseg.errors import DataError, ResourceError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.run_folder import LOG
 from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.run_log import exit_code_of
@@ -77,11 +77,14 @@ def follow_log(run: RunLocation, show: Callable[[str], None]) -> int:
 
     Raises
     ------
+    ConfigError
+        If these are the runs of an array.
     DataError
         If there is no such run.
     ResourceError
         If the run is lost, or has ended without saying how.
     """
+    _refuse_array(run)
     seconds = _SECONDS if run.folder.is_local else _SECONDS_ON_A_STORE
     tail, seen = LogTail(run), None
     try:
@@ -104,9 +107,12 @@ def log_text(run: RunLocation) -> str:
 
     Raises
     ------
+    ConfigError
+        If these are the runs of an array.
     DataError
         If there is none.
     """
+    _refuse_array(run)
     tail = LogTail(run)
     try:
         with wrap_store_errors("output", run.output.url):
@@ -122,6 +128,20 @@ def log_text(run: RunLocation) -> str:
             hint="`gpuseg status` says what is known of it",
         )
     return content
+
+
+def _refuse_array(run: RunLocation) -> None:
+    """Refuse an array, whose runs have a log each.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if run.job is not None and run.job.members:
+        raise ConfigError(
+            "logs.of_array", "each job of an array has its log", value=run.job.job_id,
+            hint=f"give the id of one of them, such as {run.job.members[0]}",
+        )  # fmt: skip
 
 
 def _show_new(tail: LogTail, show: Callable[[str], None]) -> None:

@@ -28,6 +28,11 @@ class RunLocation:
     job: JobRecord | None = None
 
     @property
+    def is_array(self) -> bool:
+        """Whether these are the runs of an array."""
+        return self.job is not None and bool(self.job.members)
+
+    @property
     def printed(self) -> Path | None:
         """The file with all that a submitted job has printed; None if it is not on this machine."""
         path = None if self.job is None else Path(self.job.folder) / "output.txt"
@@ -70,6 +75,18 @@ def of_job(
     """
     output = Storage.from_url(job.output, storage_options or {}, parameter)
     return RunLocation(output, RunFolder(output), job)
+
+
+def members_of(run: RunLocation, parameter: str) -> list[RunLocation]:
+    """Return the runs of an array; of any other run itself.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+    """
+    ids = [] if run.job is None else run.job.members
+    jobs = [job for job_id in ids for job in records_of(job_id)[:1]]
+    return [of_job(job, parameter) for job in jobs] or [run]
 
 
 def _job_of(output: Storage) -> JobRecord | None:
