@@ -51,6 +51,11 @@ _MIN_SECRET = 4
 """Characters of a secret; shorter values occur in other words."""
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether an option or a variable of this name may have a secret."""
+    return bool(_SECRET_NAME.search(name))
+
+
 def redacted(text: str) -> str:
     """Hide logins and queries of the URLs in a text.
 
@@ -145,7 +150,7 @@ def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
 def _secret_texts(value: Any, is_secret: bool) -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _secret_texts(inner, is_secret or bool(_SECRET_NAME.search(str(name))))
+            yield from _secret_texts(inner, is_secret or is_secret_name(str(name)))
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _secret_texts(inner, is_secret)

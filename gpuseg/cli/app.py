@@ -26,6 +26,7 @@ from gpuseg.cli.refresh import refresh
 from gpuseg.cli.score import score
 from gpuseg.cli.serve import serve
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
+from gpuseg.cli.submit import submit
 from gpuseg.cli.synth import synth
 from gpuseg.cli.watch import cancel, logs, status
 from gpuseg.errors import GpusegError, ResourceError
@@ -56,7 +57,7 @@ _SECONDS_TO_END = 5.0
 """How long the end of the process may take, once the run has ended and all is written."""
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(run, features, report, export, score, drift, audience),
+    *(run, submit, features, report, export, score, drift, audience),
     *(refresh, history, status, logs, cancel),
     *(serve, synth, info),
 )

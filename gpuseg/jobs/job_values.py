@@ -141,7 +141,7 @@ def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
         )  # fmt: skip
     if len(path) > _MAX_DEPTH:
         raise _too_deep(path[0])
-    return _with_value(values, path, _parsed(value), text)
+    return _with_value(values, path, parsed_value(value), text)
 
 
 def _with_value(
@@ -182,7 +182,7 @@ def _shown(override: str) -> str:
     return f"{known}{name}…" if name else override
 
 
-def _parsed(text: str) -> Any:
+def parsed_value(text: str) -> Any:
     """Return the value that a text has in TOML's notation, or the text if it has none."""
     try:
         match tomllib.loads(f"value = {text}"):

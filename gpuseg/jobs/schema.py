@@ -452,6 +452,7 @@ class RefreshSpec(Section):
 _MAX_TASKS = 100_000
 """Tasks of a job, and machines."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _NO_LINE_END = re.compile(r"[^\r\n]*")
 
 
@@ -464,7 +465,14 @@ def _one_line(text: str) -> str:
 Line = Annotated[Text, AfterValidator(_one_line)]
 """A line of a script."""
 
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("must be the name of a variable: letters, digits and _")
+    return name
+
+
+EnvironmentName = Annotated[str, AfterValidator(_variable)]
 
 TaskCount = Annotated[int, Field(ge=1, le=_MAX_TASKS)]
 

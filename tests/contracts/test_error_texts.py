@@ -22,6 +22,7 @@ from support.bad_jobs import (
     changed,
 )
 from support.refused_refreshes import KEY_VARIABLE, REFUSED, make_folder, refresh
+from support.refused_submissions import REFUSED_SUBMISSIONS, submit_refused, write_rows
 
 import gpuseg
 from gpuseg.errors import GpusegError
@@ -58,6 +59,12 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
         if not case.stable:  # what a library or this machine says
             text = re.sub(r"\(.*?\)", "(…)", text)
         yield name, text
+    where = folder / "submissions"
+    where.mkdir()
+    write_rows(where)
+    for name, submission in REFUSED_SUBMISSIONS.items():
+        text = text_of(submit_refused, where, submission).replace(str(where), "<folder>")
+        yield f"submit, {name}", re.sub(r"about \d+ MiB|at most \d+ on this", "about …", text)
     where = folder / "refreshes"
     where.mkdir()
     make_folder(where)

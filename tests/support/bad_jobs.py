@@ -34,7 +34,7 @@ UNKNOWN_KEYS = [
     ".imput", ".outputs", ".qqq", "input.feature", "input.wieght", "prepare.mising",
     "segment.n_cluster", "segment.random_sate", "runtime.memory", "runtime.workers",
     "output.over_write", "output.zzz", "input.missing", "output.skip_footer", ".missing",
-    "input.mising", "input.quantity",
+    "input.mising", "input.quantity", "submit.mem", "submit.nodelist",
 ]  # fmt: skip
 """Keys that no job has."""
 
@@ -98,6 +98,14 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("input.storage_options", "SECRET"),
     ("output.overwrite", "yes"),
     ("output.overwrite", 1),
+    *(("submit.time", value) for value in ("soon", 0, "400d", True)),
+    ("submit.tasks", 0),
+    ("submit.cpus", "4"),
+    ("submit.memory", "plenty"),
+    ("submit.kind", "pbs"),
+    ("submit.partition", "a\nb"),
+    ("submit.setup", "module load x"),
+    ("submit.environment", {"A B": "c"}),
     (".input", 3),
     (".segment", 3),
     (".output", 3),

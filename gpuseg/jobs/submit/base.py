@@ -14,6 +14,17 @@ ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 """The states that a job does not leave."""
 
 
+_GIVEN_UP = 130
+"""Exit code of a run that was told to end for good."""
+
+
+def ended_with(exit_code: int) -> State:
+    """Return the state of a job whose run has ended with an exit code."""
+    if exit_code == _GIVEN_UP:
+        return "cancelled"
+    return "failed" if exit_code else "succeeded"
+
+
 @dataclass(frozen=True)
 class JobState:
     """What a scheduler says of a job.
@@ -110,6 +121,8 @@ class Submission:
     ----------
     name : str
         A name for lists of jobs: letters, digits and hyphens.
+    output : str
+        Path or URL of the output; of an array, what the job file has.
     members : tuple of Member
     submit : SubmitSpec
     resources : Resources
@@ -121,6 +134,7 @@ class Submission:
     """
 
     name: str
+    output: str
     members: tuple[Member, ...]
     submit: SubmitSpec
     resources: Resources
@@ -142,6 +156,8 @@ class JobLauncher(Protocol):
         As in `submit.kind`.
     script_name : str
         File name of what `render` returns, in the folder of the submission.
+    keys : frozenset of str
+        The keys of [submit] that it uses; a job with others is refused.
     runs_elsewhere : bool
         Whether the tasks may have other files than this machine, as in a container; a job whose
         input is not here can then be submitted, if `submit.memory` is given.
@@ -149,6 +165,7 @@ class JobLauncher(Protocol):
 
     name: str
     script_name: str
+    keys: frozenset[str]
     runs_elsewhere: bool
 
     def check(self, submission: Submission) -> None:

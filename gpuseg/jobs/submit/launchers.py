@@ -1,11 +1,24 @@
 """The schedulers that jobs are submitted to, by their names."""
 
+from gpuseg.errors import ConfigError
 from gpuseg.jobs.submit.base import JobLauncher
+from gpuseg.jobs.submit.local import LocalLauncher
+from gpuseg.jobs.submit.slurm import SlurmLauncher
+from gpuseg.validation import nearest_known
 
-LAUNCHERS = ("slurm", "kubernetes", "local")
-"""Names of the schedulers; those of `submit.kind`."""
+_LAUNCHERS: dict[str, type[JobLauncher]] = {"slurm": SlurmLauncher, "local": LocalLauncher}
 
 
 def launcher_of(name: str) -> JobLauncher:
-    """Return the scheduler of a name of `LAUNCHERS`."""
-    raise NotImplementedError(name)
+    """Return the scheduler of a name, as in `submit.kind`.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if name not in _LAUNCHERS:
+        raise ConfigError(
+            "submit.unknown_kind", "jobs cannot be submitted to it", value=name, parameter="--to",
+            hint=nearest_known(name, _LAUNCHERS),
+        )  # fmt: skip
+    return _LAUNCHERS[name]()
