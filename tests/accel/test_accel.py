@@ -20,6 +20,7 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN, BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.model_selection import GridSearchCV
+from support.helpers import in_turn
 
 from gpuseg import accel
 from gpuseg.accel.engine import move_centers
@@ -67,25 +68,29 @@ def blobs(dtype: Any = np.float64, seed: int = 0) -> Array:
 WEIGHT = np.arange(600) % 4
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "tol": {"tol": 0},
+    "max_iter": {"max_iter": 3},
+    "random": {"init": "random", "n_init": 4},
+    "elkan": {"algorithm": "elkan"},
+    "copy_x": {"copy_x": False},
+    "function": {
+        "init": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]],
+        "n_init": 2,
+    },
+}
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"tol": 0},
-        {"max_iter": 3},
-        {"init": "random", "n_init": 4},
-        {"algorithm": "elkan"},
-        {"copy_x": False},
-        {"init": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]], "n_init": 2},
-    ],
-    ids=lambda options: "-".join(options) or "default",
+    ("options", "dtype", "weighted"),
+    in_turn(OPTIONS, [np.float32, np.float64], [False, True], step=2),
 )
 def test_k_means_is_that_of_scikit_learn(
-    options: dict[str, Any], dtype: Any, weight: Array | None, calls: pytest.LogCaptureFixture
+    options: str, dtype: Any, weighted: bool, calls: pytest.LogCaptureFixture
 ) -> None:
-    X, estimator = blobs(dtype), KMeans(5, random_state=3, **options)
+    weight = WEIGHT if weighted else None
+    X, estimator = blobs(dtype), KMeans(5, random_state=3, **OPTIONS[options])
     expected = without_accel(estimator, X.copy(), sample_weight=weight)
     model = clone(estimator).fit(X, sample_weight=weight)
     assert any(computed_by_gpuseg(calls))

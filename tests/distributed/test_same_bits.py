@@ -96,7 +96,10 @@ def expected(case: BitsCase, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "threads", "refiled"),
-    [("numpy", 2, True), *(("numba", n, refiled) for n in (1, 2) for refiled in (False, True))],
+    [
+        *(("numpy", 2, True), ("numba", 1, False), ("numba", 2, True)),
+        *[("numba", 1, True), ("numba", 2, False)] * THOROUGH,
+    ],
 )
 def test_in_process(
     case: BitsCase,
@@ -127,6 +130,9 @@ def test_on_dask(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", ["synthetic", "retail"] if THOROUGH else ["synthetic"], indirect=True, scope="module"
+)
 def test_on_another_cluster(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
     n_workers = 4 if THOROUGH else 3
     actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=n_workers)

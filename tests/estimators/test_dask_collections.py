@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from distributed import Client, LocalCluster
 from support.errors import raises
-from support.helpers import ANY_PORT
+from support.helpers import ANY_PORT, THOROUGH
 
 from gpuseg import KMeans, Preprocessor, kmeans_sweep, silhouette_score
 from gpuseg.errors import ConfigError, DataError, ResourceError
@@ -101,8 +101,14 @@ KINDS: dict[str, Callable[[Array], Any]] = {
 }
 
 
+OTHER_TESTS_HAVE = ("array, by rows", "array, whole", "frame")
+"""Kinds that a default run compares with NumPy in other tests, or that are the simplest ones."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if THOROUGH or kind not in OTHER_TESTS_HAVE]
+)
 def test_collections_have_the_bits_of_numpy(client: Client, x: Array, kind: str) -> None:
     collection = KINDS[kind](x)
     expected, fitted = model().fit(x), model().fit(collection)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.drift_samples import bin_counts_of, reference_of, sums_of
+from support.helpers import in_turn
 
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.drift_record import Drift, DriftThresholds
@@ -211,12 +212,17 @@ def test_a_share_of_new_rows_is_an_unseen_category() -> None:
     assert plan.categories["(unseen)"].now == 0.05
 
 
-@pytest.mark.parametrize("test", [shares_differ, ranks_differ])
-@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.97, 0.02, 0.01], [0.1] * 10])
-@pytest.mark.parametrize(("n", "m"), [(40, 4000), (300, 300), (4000, 40)])
+@pytest.mark.parametrize(
+    ("test", "shares", "sizes"),
+    in_turn(
+        [shares_differ, ranks_differ], [[0.5, 0.5], [0.97, 0.02, 0.01], [0.1] * 10],
+        [(40, 4000), (300, 300), (4000, 40)], step=2,
+    ),
+)  # fmt: skip
 def test_tests_of_chance_hold_their_level(
-    test: Callable[..., bool], shares: list[float], n: int, m: int
+    test: Callable[..., bool], shares: list[float], sizes: tuple[int, int]
 ) -> None:
+    n, m = sizes
     rng, level = np.random.default_rng(1), 0.01
     pairs = zip(rng.multinomial(n, shares, 4000), rng.multinomial(m, shares, 4000), strict=True)
     assert sum(test(*pair, level) for pair in pairs) <= 1.5 * level * 4000

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from support.errors import raises
-from support.helpers import cut, manifest_of, read_parts, run, write_files
+from support.helpers import THOROUGH, cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
 from gpuseg import KMeans, Preprocessor
@@ -71,7 +71,9 @@ def results_of(folder: Path) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["refiled", "two workers", "three threads", "numpy", "spilled"])
+@pytest.mark.parametrize(
+    "variant", ["refiled", "two workers", "numpy", "spilled", *["three threads"] * THOROUGH]
+)
 def test_same_bits(
     variant: str,
     source: Path,
@@ -83,6 +85,7 @@ def test_same_bits(
     runtime: dict[str, Any] = {"n_workers": 1, "backend": "numba"}
     if variant == "refiled":
         source = write_files(tmp_path / "in", cut(shoppers(), 1, 3333, 17), 211)
+        runtime["threads_per_worker"] = 3
     elif variant == "two workers":
         runtime = two_workers
     elif variant == "three threads":

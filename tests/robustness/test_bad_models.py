@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fitted_outputs import fitted, new_rows
-from support.helpers import call, shell
+from support.helpers import call
 from support.json_rows import as_json
 
 import gpuseg
@@ -240,9 +240,9 @@ def test_a_wrong_row_of_a_request_is_named_and_the_others_are_answered(name: str
 
 
 @pytest.mark.slow
-def test_a_damaged_model_is_not_served(output: Path) -> None:
+def test_a_damaged_model_is_not_served(output: Path, capfd: pytest.CaptureFixture[str]) -> None:
     DAMAGES["no tensors"][1](output)
-    shown = shell(output.parent, "serve", output, "--port", "0")
+    shown = call(capfd, "serve", output, "--port", "0")
     assert (shown.code, shown.out) == (3, "")
     assert "model.safetensors" in shown.err and shown.err.count("\n") == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,30 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output, which other runs are to replace."""
+    folder = tmp_path_factory.mktemp("changed")
+    source = write_files(folder / "in", cut(customers(2 * ROWS), ROWS))
+    gpuseg.run(job(source, folder / "out"))
+    return folder / "out"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "stage", "change"),
     in_turn(
         ("resident", "spilled", "streamed"), ("read", "prepare", "fit", "write", "publish"),
-        CHANGES, step=4,
+        CHANGES, step=5,
     ),
 )  # fmt: skip
 def test_changed_during_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stage: str, change: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    older: Path,
+    mode: str,
+    stage: str,
+    change: str,
 ) -> None:
     if mode != "resident":
         spilled = MemoryPlan("spilled", "asked for", 0, 0, 1)
@@ -77,7 +92,7 @@ def test_changed_during_a_run(
         monkeypatch.setattr("gpuseg.jobs.reader_choice.spill_shard", open_stream)
     source = write_files(tmp_path / "in", cut(customers(2 * ROWS), ROWS))
     spec = job(source, tmp_path / "out", output={"overwrite": True})
-    gpuseg.run(spec)
+    shutil.copytree(older, tmp_path / "out")
     before = listing(tmp_path / "out")
     file = source / "in-001.parquet"
     with raises("input.changed", DataError) as caught:

@@ -128,6 +128,8 @@ def test_the_next_center_is_drawn_and_judged_by_weight(backend: Backend) -> None
 @pytest.mark.parametrize("init", INIT)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_first_center_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:
+    if init == "random" and backend.name != "numpy":
+        pytest.skip("no backend takes part")
     x = np.arange(4, dtype=np.float32)[:, None]
     weight = np.array([1.0, 0.0, 3.0, 4.0])
     if not weighted:
