@@ -255,7 +255,7 @@ def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES, step=6))
+@pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES, step=8))
 def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
     for i, (x, centers) in enumerate(cases(DATA[data], d)):
         rng = np.random.default_rng(i)

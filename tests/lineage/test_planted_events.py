@@ -4,7 +4,7 @@ import pytest
 from planted_events import KINDS, SURVIVAL, planted_pair, refreshed
 from support.helpers import THOROUGH
 
-N_PAIRS, RIGHT = (20, 19) if THOROUGH else (2, 2)
+N_PAIRS, RIGHT = (20, 19) if THOROUGH else (1, 1)
 
 N_INIT = 30
 """Starts of each fit: with ten, k-means stops in a local minimum for some of the pairs."""

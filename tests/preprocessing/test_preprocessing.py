@@ -83,7 +83,7 @@ def apply_log1p(transform: tuple[str, ...], x: Array) -> Array:
     in_turn([256, 257], SCALERS, TRANSFORMS, [
         ("mean", None), ("median", None), ("drop", None), ("zero", None), ("drop", (0.02, 0.9)),
         ("median", (0.0, 0.95)),
-    ], step=5),
+    ], step=7),
 )  # fmt: skip
 def test_equals_the_scikit_learn_pipeline(
     place: Place,

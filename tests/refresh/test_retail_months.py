@@ -7,13 +7,14 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.helpers import THOROUGH
 
 import gpuseg
 from gpuseg.io.storage import Storage
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
 
 RETAIL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_to_2011-08.parquet"
-MONTHS = [f"2011-{month:02d}-01" for month in range(3, 10)]
+MONTHS = [f"2011-{month:02d}-01" for month in range(3, 10, 1 if THOROUGH else 2)]
 
 pytestmark = pytest.mark.skipif(not RETAIL.exists(), reason="the lines are not here")
 

@@ -8,13 +8,13 @@ CASES: dict[str, int] = {
     "audiences": 5,
     "data-files": 10,
     "differing-files": 10,
-    "job-files": 50,
+    "job-files": 40,
     "json-lines": 7,
     "models": 15,
     "manifests": 10,
     "names": 4,
     "scored-tables": 5,
-    "serving": 20,
+    "serving": 10,
     "text-files": 10,
 }
 """Cases of a test run, for each fuzzer of which it tries some: about a second's worth."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -104,17 +105,26 @@ def test_two_workers_write_the_same(name: str, two_workers: dict[str, Any], tmp_
     assert segments == manifest_of(numbered(name))["segments"]
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Two workers; killed ones are restarted."""
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
+        yield cluster
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "dbscan"])
-def test_a_worker_is_lost_after_the_rows_have_numbers(name: str, tmp_path: Path) -> None:
+def test_a_worker_is_lost_after_the_rows_have_numbers(
+    name: str, cluster: LocalCluster, tmp_path: Path
+) -> None:
     """Shards of k-means are built again with their numbers; DBSCAN starts again."""
     job = job_of(name, fitted(name).parent / "in", tmp_path / "out")
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
-        with Client(cluster.scheduler_address, set_as_default=False) as client:
-            victim = min(client.run(os.getpid).values())
-        progress = ChangeAt("write", lambda: os.kill(victim, signal.SIGKILL))
-        runtime = {"cluster": cluster.scheduler_address}
-        result = run_numbered(job | {"runtime": runtime}, progress)
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        victim = min(client.run(os.getpid).values())
+    progress = ChangeAt("write", lambda: os.kill(victim, signal.SIGKILL))
+    runtime = {"cluster": cluster.scheduler_address}
+    result = run_numbered(job | {"runtime": runtime}, progress)
     assert result.record.executor.recovered_shards
     assert read_parts(tmp_path / "out").equals(read_parts(numbered(name)))
 
