@@ -13,8 +13,9 @@ from gpuseg.formatting import count, numbered_row
 from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.parquet.dataset import no_rows
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.io.text_files.convert import ConvertedFiles, Wanted, convert_files, has_text_files
+from gpuseg.io.text_files.convert import ConvertedFiles, Wanted, has_text_files
 from gpuseg.io.text_files.files import READABLE
+from gpuseg.io.text_files.kept_conversion import convert_or_take
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import CSV, TextFormat
@@ -142,7 +143,7 @@ def converted_input(
         folder = scratch()
         root = f"{folder.root}/{section.replace('[', '-').replace(']', '')}"
         target = Storage(folder.url, folder.fs, root, folder.scratch)
-        converted = convert_files(place, files, target, options, wanted)
+        converted = convert_or_take(place, files, target, options, wanted)
         if converted.rows == 0 and section == "input":
             raise no_rows(len(files), storage.url, parameter)
         text = TextInput(section, converted.formats, converted.numbers, converted)

@@ -108,6 +108,11 @@ class KeepingItems(Generic[R]):
     def __init__(self, function: Callable[..., R], folder: CheckpointFolder, call: str) -> None:
         self._function, self._folder, self._call = function, folder, call
 
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+        return getattr(self._function, "__name__", type(self._function).__name__)
+
     @staticmethod
     def per_shard(given: Sequence[Any] | None, n_shards: int) -> list[tuple[Any, ...]]:
         """Return the arguments of the shards, with their numbers."""

@@ -231,8 +231,19 @@ def convert_files(
             numbers, types = _types_of(files, observed, options, wanted, values)
         with without_reason(wanted.hides_values):
             rows = sum(pool.map(lambda file: _write(file, types, values, folder, kept), files))
+    return converted_files(storage, folder, files, numbers, rows)
+
+
+def converted_files(
+    storage: Storage,
+    folder: Storage,
+    files: Sequence["TextSource"],
+    numbers: NumberFormat,
+    rows: int,
+) -> ConvertedFiles:
+    """Describe text files that have been converted to a folder."""
     root = folder.root
-    if storage.root == listed[0].path:
+    if storage.root == files[0].path:
         root = f"{root}/{storage.relative(storage.root)}"
     paths = [f"{folder.root}/{file.name}" for file in files]
     return ConvertedFiles(
