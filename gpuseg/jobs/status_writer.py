@@ -155,7 +155,7 @@ class StatusWriter:
             self._attempt = _number_of_attempt(folder)
             if self._attempt == 1:
                 folder.remove(LOG)  # of another run
-        status = RunStatus(
+        status = RunStatus.unchecked(
             state=state,
             run_id=self._run.run_id,
             heartbeat=datetime.now(UTC),
@@ -197,7 +197,7 @@ class StatusWriter:
         is_ours = isinstance(error, GpusegError)
         text = str(error) if is_ours else f"{type(error).__name__}: {first_line(error)}"
         shown = redacted(without(self._run.secrets, text))
-        return RunError(
+        return RunError.model_construct(
             code=error.code if isinstance(error, GpusegError) else type(error).__name__,
             text=shown if is_ours else shortened(printable(shown)),
         )
