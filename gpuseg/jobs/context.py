@@ -306,7 +306,7 @@ def open_sections(
             folder = RunFolder(resolved.target)
             life.callback(_leave, folder)
             watched = Watched(
-                folder, sections.output.path, run_id, started, reporter.progress,
+                folder, _shown(resolved.target), run_id, started, reporter.progress,
                 reporter.run_log, sections.secrets, launcher_job(resolved.cluster.cluster),
             )  # fmt: skip
             life.enter_context(StatusWriter(watched))
@@ -321,6 +321,11 @@ def open_sections(
                 )
             )  # fmt: skip
         yield OpenRun(plan, run_id, started, reporter, output, executor)
+
+
+def _shown(target: Storage) -> str:
+    """Return the path or URL of an output, without secrets, as it is from any working folder."""
+    return target.root if target.is_local else target.shown_url
 
 
 def _leave(folder: RunFolder) -> None:

@@ -46,7 +46,7 @@ def start(out: Path, stage: str = "fit") -> subprocess.Popen[bytes]:
     return start_held(stage, out.parent, "run", str(out.parent / "job.toml"))
 
 
-def shown(capfd: Capture, out: Path) -> dict[str, Any]:
+def shown(capfd: Capture, out: Path | str) -> dict[str, Any]:
     """Return what ``gpuseg status --json`` prints."""
     outcome = call(capfd, "status", out, "--json")
     assert outcome.code == 0, outcome.err
@@ -136,6 +136,46 @@ def test_a_submitted_run_that_failed_keeps_status_and_log(out: Path, capfd: Capt
     assert end["error"]["code"] and "spend" in end["error"]["text"]
     followed = call(capfd, "logs", "-f", out)
     assert followed.code == 3 and "ended: failed, exit code 3" in followed.out
+
+
+def submit(out: Path, capfd: Capture, stage: str = "fit") -> str:
+    """Submit the job to this machine, and wait until its run is in a stage; return its id."""
+    python = out.parent / "python"
+    tests = Path(__file__).parents[1]
+    python.write_text(
+        f"#!/bin/sh\nshift 2\nexport PYTHONPATH={tests}\n"
+        f'exec {sys.executable} -m support.held_run {stage} {out.parent} "$@"\n'
+    )
+    python.chmod(0o700)
+    options = ["--to", "local", "--set", f"submit.python={python}"]
+    outcome = call(capfd, "submit", out.parent / "job.toml", *options)
+    assert outcome.code == 0, outcome.err
+    wait_for((out.parent / "held").exists)
+    return outcome.out.strip()
+
+
+def test_a_submitted_job_is_watched_by_its_id(out: Path, capfd: Capture) -> None:
+    job_id = submit(out, capfd)
+    wait_for(lambda: shown(capfd, job_id)["stage"] == "fit")
+    (out.parent / "go").touch()
+    followed = call(capfd, "logs", "-f", job_id)
+    assert followed.code == 0 and f"segments   {out}" in followed.out
+    by_id, by_path = shown(capfd, job_id), shown(capfd, out)
+    assert by_id == by_path
+    assert (by_id["state"], by_id["exit_code"], by_id["job_id"]) == ("succeeded", 0, job_id)
+    assert "fit: started" in Path(run_folder(out).file(LOG)).read_text()
+
+
+def test_a_cancelled_job_leaves_its_status_alone(out: Path, capfd: Capture) -> None:
+    job_id = submit(out, capfd)
+    wait_for(lambda: shown(capfd, job_id)["state"] == "running")
+    assert call(capfd, "cancel", job_id).code == 0
+    status = shown(capfd, job_id)
+    assert (status["state"], status["exit_code"]) == ("cancelled", 130)
+    assert not out.exists() and leftovers(out.parent) == []
+    assert {"checkpoint", "ranks"}.isdisjoint(run_folder(out).names())
+    assert call(capfd, "logs", "-f", job_id).code == 130
+    assert call(capfd, "cancel", job_id).code == 2
 
 
 def submitted(out: Path) -> RunFolder:
