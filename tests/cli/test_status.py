@@ -46,12 +46,11 @@ def start(out: Path, stage: str = "fit") -> subprocess.Popen[bytes]:
     return start_held(stage, out.parent, "run", str(out.parent / "job.toml"))
 
 
-def shown(capfd: Capture, out: Path | str) -> dict[str, Any]:
+def shown(capfd: Capture, out: Path | str) -> Any:
     """Return what ``gpuseg status --json`` prints."""
     outcome = call(capfd, "status", out, "--json")
     assert outcome.code == 0, outcome.err
-    content: dict[str, Any] = json.loads(outcome.out)
-    return content
+    return json.loads(outcome.out)
 
 
 def follow(out: Path) -> tuple[list[str], int]:
@@ -138,17 +137,17 @@ def test_a_submitted_run_that_failed_keeps_status_and_log(out: Path, capfd: Capt
     assert followed.code == 3 and "ended: failed, exit code 3" in followed.out
 
 
-def submit(out: Path, capfd: Capture, stage: str = "fit") -> str:
+def submit(out: Path, capfd: Capture, *options: str) -> str:
     """Submit the job to this machine, and wait until its run is in a stage; return its id."""
     python = out.parent / "python"
     tests = Path(__file__).parents[1]
     python.write_text(
         f"#!/bin/sh\nshift 2\nexport PYTHONPATH={tests}\n"
-        f'exec {sys.executable} -m support.held_run {stage} {out.parent} "$@"\n'
+        f'exec {sys.executable} -m support.held_run fit {out.parent} "$@"\n'
     )
     python.chmod(0o700)
-    options = ["--to", "local", "--set", f"submit.python={python}"]
-    outcome = call(capfd, "submit", out.parent / "job.toml", *options)
+    here = ["--to", "local", "--set", f"submit.python={python}"]
+    outcome = call(capfd, "submit", out.parent / "job.toml", *here, *options)
     assert outcome.code == 0, outcome.err
     wait_for((out.parent / "held").exists)
     return outcome.out.strip()
@@ -176,6 +175,17 @@ def test_a_cancelled_job_leaves_its_status_alone(out: Path, capfd: Capture) -> N
     assert {"checkpoint", "ranks"}.isdisjoint(run_folder(out).names())
     assert call(capfd, "logs", "-f", job_id).code == 130
     assert call(capfd, "cancel", job_id).code == 2
+
+
+def test_an_array_is_watched_and_cancelled_by_one_id(out: Path, capfd: Capture) -> None:
+    array = submit(out, capfd, "--array", "segment.n_clusters=2,3")
+    first = f"{array}_0"
+    wait_for(lambda: shown(capfd, first)["state"] == "running")
+    assert [each["state"] for each in shown(capfd, array)] == ["running", "queued"]
+    assert call(capfd, "logs", array).code == call(capfd, "cancel", first).code == 2
+    assert call(capfd, "cancel", array).code == 0
+    assert [each["state"] for each in shown(capfd, array)] == ["cancelled", "cancelled"]
+    assert not list(out.parent.rglob("part-*"))
 
 
 def submitted(out: Path) -> RunFolder:

@@ -41,7 +41,8 @@ class LocalLauncher:
 
     def submit(self, submission: Submission, script: Path) -> str:
         """Start the script in a session of its own."""
-        (submission.folder / EXIT_CODE).unlink(missing_ok=True)
+        for folder in (submission.folder, *(member.folder for member in submission.members)):
+            (folder / EXIT_CODE).unlink(missing_ok=True)
         log = submission.folder / "output.txt"
         try:
             pid = os.posix_spawn(
@@ -59,19 +60,41 @@ class LocalLauncher:
         return f"{pid}-{_started(pid)}"
 
     def state(self, job_id: str) -> JobState:
-        """Return whether the script runs, and else the exit code that it wrote."""
-        if _is_running(job_id):
+        """Return whether the script runs, and else the exit code that it wrote.
+
+        The jobs of an array run one after the other; one that has no exit code yet is queued, or
+        runs, as its status says.
+        """
+        script, _, number = job_id.partition("_")
+        records = [record for record in records_of(job_id) if record.launcher == self.name]
+        if _is_running(script) and not number:
             return JobState("running")
-        for record in records_of(job_id):
-            if record.launcher == self.name:
-                with suppress(OSError, ValueError):
-                    code = int((Path(record.folder) / EXIT_CODE).read_text())
-                    return JobState(ended_with(code), code)
-                return JobState("failed", 4, "its process was killed")
+        for record in records:
+            with suppress(OSError, ValueError):
+                code = int((Path(record.folder) / EXIT_CODE).read_text())
+                return JobState(ended_with(code), code)
+            if _is_running(script):
+                return JobState("queued")
+            whole = self.state(script) if number else None
+            if whole is not None and whole.state == "cancelled":  # before this one had begun
+                return whole
+            return JobState("failed", 4, "its process was killed")
         return JobState("unknown")
 
     def cancel(self, job_id: str) -> None:
-        """Send SIGINT, which the script passes on to the tasks: they give up."""
+        """Send SIGINT, which the script passes on to the tasks: they give up.
+
+        Raises
+        ------
+        ConfigError
+            For one job of an array: the script is that of all.
+        """
+        script, _, number = job_id.partition("_")
+        if number and _is_running(script):
+            raise ConfigError(
+                "cancel.part_of_array", "the jobs of an array on this machine end together",
+                value=job_id, hint=f"cancel {script}",
+            )  # fmt: skip
         if _is_running(job_id):
             with suppress(ProcessLookupError):
                 os.kill(int(job_id.partition("-")[0]), signal.SIGINT)

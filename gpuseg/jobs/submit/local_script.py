@@ -6,7 +6,8 @@ from gpuseg.jobs.submit.base import Submission
 from gpuseg.jobs.submit.task_command import preparation, task_command
 
 EXIT_CODE = "exit_code"
-"""Name of the file that the script writes at its end, in the folder of the submission."""
+"""Name of the file with an exit code: in the folder of each job at its end, and in that of the
+submission at the end of the script."""
 
 _RUN = """\
 run_job() {
@@ -24,6 +25,7 @@ run_job() {
   done
   return "$worst"
 }
+keep() { echo "$1" >"$2"/EXIT_CODE.part && mv "$2"/EXIT_CODE.part "$2"/EXIT_CODE; }
 pass_on() { ended=yes; kill "-$1" "${tasks[@]}" 2>/dev/null; }
 trap 'pass_on INT' INT
 trap 'pass_on TERM' TERM
@@ -44,14 +46,16 @@ def local_script(submission: Submission) -> str:
         f"size={submission.resources.tasks} tasks=() ended= result=0",
         "attempt=$$-$(date +%s)",
         *preparation(submission.submit.environment, submission.submit.setup),
-        _RUN.replace("TASK", task_command(submission.submit, '"$1"/job.toml')) + (
-            f"for each in {folders}; do"),
+        _RUN.replace("EXIT_CODE", EXIT_CODE).replace(
+            "TASK", task_command(submission.submit, '"$1"/job.toml')
+        )
+        + f"for each in {folders}; do",
         '  run_job "$each"; code=$?',
+        '  keep "$code" "$each"',
         '  if [ "$code" -gt "$result" ]; then result=$code; fi',
         '  if [ -n "$ended" ]; then break; fi',
         "done",
-        f'echo "$result" >"$folder"/{EXIT_CODE}.part && '
-        f'mv "$folder"/{EXIT_CODE}.part "$folder"/{EXIT_CODE}',
+        'keep "$result" "$folder"',
         'exit "$result"',
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

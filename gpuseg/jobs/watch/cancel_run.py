@@ -19,6 +19,9 @@ from gpuseg.runtime.forced_end import INTERRUPTED
 _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 60.0, 0.1
 """How long a run may take to end, and how often it is looked at."""
 
+_TIMES = 6
+"""How often a scheduler is told to end a job, meanwhile."""
+
 
 def cancel_run(run: RunLocation) -> RunStatus:
     """End a run as Ctrl-C does, or its job, and wait until it has ended.
@@ -76,40 +79,46 @@ def _interrupt(run: RunLocation, status: RunStatus) -> None:
             f"process {status.pid} belongs to another user",
             hint="ask that user",
         ) from None
-    _wait(lambda: not has_process(status), f"process {status.pid}")
+    if not _ends(lambda: not has_process(status), _SECONDS_TO_END):
+        raise _still_running(f"process {status.pid}")
 
 
 def _cancel_job(job: JobRecord) -> None:
-    """End a job of a scheduler.
+    """End a job of a scheduler; a task that was just starting may not have got the signal.
 
     Raises
     ------
-    ResourceError
+    ConfigError, ResourceError
     """
     launcher = launcher_of(job.launcher)
-    launcher.cancel(job.job_id)
-    _wait(
-        lambda: (known := launcher.state(job.job_id)).has_ended or known.state == "unknown",
-        f"job {job.job_id}",
-    )
+
+    def has_ended() -> bool:
+        state = launcher.state(job.job_id)
+        return state.has_ended or state.state == "unknown"
+
+    for _ in range(_TIMES):
+        launcher.cancel(job.job_id)
+        if _ends(has_ended, _SECONDS_TO_END / _TIMES):
+            return
+    raise _still_running(f"job {job.job_id}")
 
 
-def _wait(has_ended: Callable[[], bool], name: str) -> None:
-    """Wait until a process or a job has ended.
-
-    Raises
-    ------
-    ResourceError
-    """
-    last = time.monotonic() + _SECONDS_TO_END
+def _ends(has_ended: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a process or a job has ended; return whether it has."""
+    last = time.monotonic() + seconds
     while not has_ended():
         if time.monotonic() > last:
-            raise ResourceError(
-                "cancel.still_running",
-                f"{name} was told to end, and still runs after {_SECONDS_TO_END:.0f} s",
-                hint="look at it with `gpuseg status`, and end it by force",
-            )
+            return False
         time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+def _still_running(name: str) -> ResourceError:
+    return ResourceError(
+        "cancel.still_running",
+        f"{name} was told to end, and still runs after {_SECONDS_TO_END:.0f} s",
+        hint="look at it with `gpuseg status`, and end it by force",
+    )
 
 
 def _note_end(run: RunLocation) -> None:
