@@ -162,7 +162,7 @@ def test_other_parameters(client: Client, x: Array) -> None:
 @pytest.mark.slow
 def test_sweep(client: Client, x: Array, weight: Array) -> None:
     series = dd.from_pandas(pd.Series(weight), npartitions=5)
-    params: dict[str, Any] = {"random_state": 3, "n_init": 2}
+    params: dict[str, Any] = {"random_state": 3, "n_init": 1}
     swept = kmeans_sweep(frame(x), [2, 5, 3], sample_weight=series, **params)
     assert list(swept.models) == [2, 3, 5]
     for k, fitted in swept.models.items():
@@ -188,9 +188,10 @@ def test_client_parameter(other_client: Client, x: Array) -> None:
     fitted = model().fit(KINDS["array, by rows"](x), client=other_client)
     with other_client.as_current():
         assert state(fitted) == state(model().fit(x))
-    swept = kmeans_sweep(KINDS["array, by rows"](x), [2, 3], client=other_client, random_state=0)
+    params: dict[str, Any] = {"random_state": 0, "n_init": 1}
+    swept = kmeans_sweep(KINDS["array, by rows"](x), [2, 3], client=other_client, **params)
     assert [swept.models[k].inertia_ for k in (2, 3)] == [
-        KMeans(k, random_state=0).fit(x).inertia_ for k in (2, 3)
+        KMeans(k, **params).fit(x).inertia_ for k in (2, 3)
     ]
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from support.errors import raises
+from support.helpers import in_turn
 from support.vector_columns import KINDS, WIDTH, Rows, as_numbers, names, rows
 
 from gpuseg import DBSCAN, KMeans, Preprocessor
@@ -63,16 +64,15 @@ def test_fit_and_predict(name: str) -> None:
     assert np.array_equal(DBSCAN(6.0).fit_predict(X), DBSCAN(6.0).fit_predict(expected))
 
 
-@pytest.mark.parametrize("name", FRAMES)
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"missing": "mean", "transforms": {"v": "yeo-johnson"}},
-        {"missing": "zero", "missing_indicator": True},
-    ],
-    ids=["numbers", "flags"],
-)
-def test_preprocessor(name: str, params: dict[str, Any]) -> None:
+PARAMS: dict[str, dict[str, Any]] = {
+    "numbers": {"missing": "mean", "transforms": {"v": "yeo-johnson"}},
+    "flags": {"missing": "zero", "missing_indicator": True},
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), in_turn(FRAMES, PARAMS, step=2))
+def test_preprocessor(name: str, kind: str) -> None:
+    params = PARAMS[kind]
     vectors, features = rows(), names(name, "v")
     X = FRAMES[name](vectors)
     by_element = dict(params)

@@ -18,7 +18,7 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from support.errors import raises
-from support.helpers import customers
+from support.helpers import customers, in_turn
 
 import gpuseg
 from gpuseg.errors import DataError, GpusegError, ResourceError
@@ -160,15 +160,22 @@ def read_join(suffix: str, folder: Path) -> None:
     )
 
 
+BOUNDARIES: dict[str, tuple[Callable[[str, Path], None], str]] = {
+    "input": (read_input, ".parquet"),
+    "lines": (read_lines, ".parquet"),
+    "lines of CSV": (read_lines, ".csv"),
+    "join": (read_join, ".parquet"),
+    "join of CSV": (read_join, ".csv"),
+}
+
+
 @pytest.mark.usefixtures("faulty")
-@pytest.mark.parametrize("operation", ["find", "info", "open", "read", "read first half"])
-@pytest.mark.parametrize(("read", "suffix"), [
-    (read_input, ".parquet"), (read_lines, ".parquet"), (read_lines, ".csv"),
-    (read_join, ".parquet"), (read_join, ".csv"),
-])  # fmt: skip
-def test_each_class_at_each_boundary(
-    tmp_path: Path, operation: str, read: Callable[[str, Path], None], suffix: str
-) -> None:
+@pytest.mark.parametrize(
+    ("boundary", "operation"),
+    in_turn(BOUNDARIES, ["find", "info", "open", "read", "read first half"], step=2),
+)
+def test_each_class_at_each_boundary(tmp_path: Path, boundary: str, operation: str) -> None:
+    read, suffix = BOUNDARIES[boundary]
     for name, (error, _) in ERRORS.items():
         Faulty.operation, Faulty.error = operation, error
         try:

@@ -179,7 +179,7 @@ ON_DISK: dict[str, Callable[..., Any]] = {"spilled": spill_shard, "streamed": op
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", VARIANTS if THOROUGH else list(VARIANTS)[3:])
 def test_rows_on_disk_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
     chosen = VARIANTS[name]
     resident = outcome(source, load_shard, 1, 2, "numba", **chosen)

@@ -15,7 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 from support.change_at import ChangeAt
 from support.fitted_outputs import fitted, job_labels, job_of, kept_rows
-from support.helpers import ANY_PORT, customers, job, manifest_of, read_parts, write_files
+from support.helpers import ANY_PORT, THOROUGH, customers, job, manifest_of, read_parts, write_files
 from support.numbered_outputs import CASES, as_numbered, identity_of, numbered, run_numbered
 
 import gpuseg
@@ -113,7 +113,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "dbscan"])
+@pytest.mark.parametrize("name", ["plain", *["dbscan"] * THOROUGH])
 def test_a_worker_is_lost_after_the_rows_have_numbers(
     name: str, cluster: LocalCluster, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from conftest import Place
 from sklearn.cluster import KMeans as SklearnKMeans
 from support.errors import raises
-from support.helpers import THOROUGH
+from support.helpers import THOROUGH, in_turn
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, _n_restarts, fit_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
@@ -149,8 +149,7 @@ def test_the_more_clusters_the_fewer_seedings(k: int, n_seedings: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("data", "weighted"), in_turn(DATA, [False, True], step=2))
 def test_labels_and_inertia_are_those_of_the_centers(
     backend: Backend, place: Place, data: str, weighted: bool
 ) -> None:
@@ -170,11 +169,13 @@ def test_labels_and_inertia_are_those_of_the_centers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("d", "k"), [(1, 3), (2, 7), (16, 20), (65, 2)])
+@pytest.mark.parametrize(
+    ("shape", "weighted"), in_turn([(1, 3), (2, 7), (16, 20), (65, 2)], [False, True], step=2)
+)
 def test_finds_what_scikit_learn_finds(
-    backend: Backend, place: Place, d: int, k: int, weighted: bool
+    backend: Backend, place: Place, shape: tuple[int, int], weighted: bool
 ) -> None:
+    d, k = shape
     x, init = blobs(500, d, k, seed=d)
     weight = weights(len(x)) if weighted else None
     theirs = SklearnKMeans(k, init=init, n_init=1).fit(x.astype(float), sample_weight=weight)
