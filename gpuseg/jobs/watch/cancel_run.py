@@ -48,7 +48,7 @@ def cancel_run(run: RunLocation) -> RunStatus:
         with wrap_store_errors("output", run.output.url):
             for member in members_of(run, "run"):
                 _note_end(member)
-    elif status.state is not RunState.RUNNING:
+    elif status.state is not RunState.RUNNING and not _hangs(status):
         raise _not_running(run, status)
     elif not is_on_this_machine(status):
         raise ConfigError(
@@ -61,6 +61,11 @@ def cancel_run(run: RunLocation) -> RunStatus:
     else:
         _interrupt(run, status)
     return status.model_copy(update={"state": RunState.CANCELLED, "exit_code": INTERRUPTED})
+
+
+def _hangs(status: RunStatus) -> bool:
+    """Whether a run that is lost still has its process on this machine."""
+    return status.state is RunState.LOST and is_on_this_machine(status) and has_process(status)
 
 
 def _interrupt(run: RunLocation, status: RunStatus) -> None:
