@@ -1,0 +1,160 @@
+"""N processes that are started by the same command run one job, and end in the same way."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.helpers import (
+    THOROUGH,
+    bits,
+    customers,
+    cut,
+    job,
+    leftovers,
+    listing,
+    manifest_of,
+    toml,
+    write_files,
+)
+from support.launched_ranks import Launcher, launched, mpirun, srun, torchrun
+
+import gpuseg
+
+ROWS = 4_000
+
+KMEANS = {"segment": {"n_clusters": 4, "random_state": 0}}
+DBSCAN = {"segment": {"algorithm": "dbscan", "eps": 1.5, "min_samples": 5}}
+
+
+class Jobs(NamedTuple):
+    """Data, and the bits of local runs by name of the job."""
+
+    data: Path
+    expected: dict[str, Any]
+
+
+SECTIONS: dict[str, dict[str, Any]] = {"kmeans": KMEANS, "dbscan": DBSCAN}
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Jobs:
+    folder = tmp_path_factory.mktemp("ranks")
+    data = write_files(folder / "data", cut(customers(ROWS), 1_000, 1_000, 1_000))
+    expected = {}
+    for name, sections in SECTIONS.items():
+        gpuseg.run(job_of(data, folder / name, **sections))
+        expected[name] = table_and_model(folder / name)
+    return Jobs(data, expected)
+
+
+def job_of(data: Path, target: Path, **sections: Any) -> dict[str, Any]:
+    """Return a job; `[segment]` has only the keys of the case."""
+    return {**job(data, target, **sections), "segment": sections["segment"]}
+
+
+def table_and_model(output: Path) -> tuple[Any, ...]:
+    """Return the rows and the model of an output. Its manifest tells how work was shared."""
+    return bits(output)[:2]
+
+
+def job_file(folder: Path, data: Path, runtime: dict[str, Any], **sections: Any) -> Path:
+    """Write the file of a job on ranks, with one thread each."""
+    runtime = {"cluster": "ranks", "threads_per_worker": 1, **runtime}
+    file = folder / "job.toml"
+    file.write_text(toml(job_of(data, folder / "out", runtime=runtime, **sections)))
+    return file
+
+
+CASES: list[tuple[str, int, Launcher]] = [
+    ("kmeans", 1, mpirun),
+    ("kmeans", 4, srun),
+    ("dbscan", 2, torchrun),
+    *([("kmeans", 8, mpirun), ("dbscan", 8, srun), ("dbscan", 4, mpirun)] if THOROUGH else []),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size", "launcher"), CASES)
+def test_ranks_give_the_bits_of_a_local_run(
+    tmp_path: Path, jobs: Jobs, name: str, size: int, launcher: Launcher
+) -> None:
+    file = job_file(tmp_path, jobs.data, {}, **SECTIONS[name])
+    with launched(tmp_path, ["run", str(file), "--json"], size, launcher) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [0] * size, ended
+    assert not any(each.out or each.err for rank, each in ended.items() if rank)
+    assert table_and_model(tmp_path / "out") == jobs.expected[name]
+    executor = manifest_of(tmp_path / "out")["executor"]
+    assert (executor["cluster"], executor["n_workers"]) == ("ranks", size)
+    assert nothing_left(tmp_path)
+
+
+def nothing_left(folder: Path) -> bool:
+    """Whether a run has left neither staged files nor the folder where its ranks met."""
+    return not leftovers(folder) and not list(folder.glob(".*._run"))
+
+
+@pytest.mark.slow
+def test_a_rank_that_never_comes_is_named_by_all(tmp_path: Path, jobs: Jobs) -> None:
+    file = job_file(tmp_path, jobs.data, {"start_timeout": 3.0}, **KMEANS)
+    with launched(tmp_path, ["run", str(file)], 3, torchrun, absent=(1,)) as ranks:
+        ended = ranks.wait()
+    assert {rank: each.code for rank, each in ended.items()} == {0: 4, 2: 4}
+    assert all("rank 1 of 3 has not come within 3 s" in each.err for each in ended.values())
+    assert not (tmp_path / "out").exists()
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_ranks_without_rank_zero_say_where_they_waited(tmp_path: Path, jobs: Jobs) -> None:
+    file = job_file(tmp_path, jobs.data, {"start_timeout": 1.0}, **KMEANS)
+    with launched(tmp_path, ["run", str(file)], 2, torchrun, absent=(0,)) as ranks:
+        (ended,) = ranks.wait().values()
+    assert ended.code == 4
+    assert str(tmp_path / ".out._run") in ended.err
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_an_error_of_rank_zero_ends_all_with_its_code(tmp_path: Path, jobs: Jobs) -> None:
+    sections = {**KMEANS, "input": {"features": ["no_column"]}}
+    file = job_file(tmp_path, jobs.data, {}, **sections)
+    with launched(tmp_path, ["run", str(file)], 2, mpirun) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [3, 3]
+    assert "rank 0 of 2" in ended[1].err and "no_column" in ended[1].err
+
+
+SLOW = {"segment": {"n_clusters": 30, "n_init": 60, "tol": 0.0, "max_iter": 60, "random_state": 0}}
+"""A job that takes some seconds on these few rows."""
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_replaced_by_the_others(tmp_path: Path, jobs: Jobs) -> None:
+    gpuseg.run(job_of(jobs.data, tmp_path / "expected", **SLOW))
+    file = job_file(tmp_path, jobs.data, {}, **SLOW)
+    with launched(tmp_path, ["run", str(file)], 3, torchrun) as ranks:
+        ranks.await_text(0, "prepare ")
+        ranks.processes[2].send_signal(signal.SIGKILL)
+        ended = ranks.wait()
+    assert {rank: each.code for rank, each in ended.items()} == {0: 0, 1: 0, 2: -9}
+    assert "lost rank 2 on" in ended[0].err
+    assert table_and_model(tmp_path / "out") == table_and_model(tmp_path / "expected")
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_ranks_end_without_rank_zero_and_an_older_output_stays(tmp_path: Path, jobs: Jobs) -> None:
+    gpuseg.run(job_of(jobs.data, tmp_path / "out", **KMEANS))
+    before = listing(tmp_path / "out")
+    file = job_file(tmp_path, jobs.data, {}, **SLOW)
+    with launched(tmp_path, ["run", str(file), "--overwrite"], 2, torchrun) as ranks:
+        ranks.await_text(0, "prepare ")
+        ranks.processes[0].send_signal(signal.SIGKILL)
+        ended = ranks.wait(60)
+    assert {rank: each.code for rank, each in ended.items()} == {0: -9, 1: 4}
+    assert "rank 0 of 2 has ended" in ended[1].err
+    assert listing(tmp_path / "out") == before
