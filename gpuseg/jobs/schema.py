@@ -1,5 +1,6 @@
 """The sections of the job file and the rules of their keys, except `[segment]`."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -39,7 +40,7 @@ from gpuseg.io.text_files.options import (
     checked_thousands,
     same_signs,
 )
-from gpuseg.jobs.time_limit import seconds_of
+from gpuseg.jobs.time_limit import MAX_SECONDS, seconds_of
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.refresh_record import MatchThresholds, Threshold
 from gpuseg.runtime.scheduler_file import SUFFIX
@@ -480,11 +481,62 @@ TimeLimit = Annotated[int, BeforeValidator(seconds_of)]
 """Seconds; a job file may have "2h", "90m" or Slurm's "1-12:00:00"."""
 
 
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_SECRET_KEY = re.compile(f"{_OBJECT_NAME.pattern}/[-._a-zA-Z0-9]{{1,253}}")
+_MOUNT_PATH = re.compile(r"/[^:\r\n]+")
+
+
+def _object_name(name: str) -> str:
+    if not _OBJECT_NAME.fullmatch(name):
+        raise ValueError("must be a name of Kubernetes: lower-case letters, digits, '-' and '.'")
+    return name
+
+
+def _secret_key(place: str) -> str:
+    if not _SECRET_KEY.fullmatch(place):
+        raise ValueError("must be 'NAME/KEY': the name of a Secret, and one of its keys")
+    return place
+
+
+def _mount_path(path: str) -> str:
+    if not _MOUNT_PATH.fullmatch(path):
+        raise ValueError("must be the folder of a volume, such as '/data'")
+    return path
+
+
+ObjectName = Annotated[str, AfterValidator(_object_name)]
+
+SecretKey = Annotated[str, AfterValidator(_secret_key)]
+
+MountPath = Annotated[str, AfterValidator(_mount_path)]
+
+_FIELDS_OF_POD = (
+    *("containers", "initContainers", "volumes", "restartPolicy", "subdomain"),
+    *("terminationGracePeriodSeconds", "serviceAccountName"),
+)
+"""Fields of a pod that gpuseg sets itself."""
+
+
+def _pod_fields(pod: dict[str, Any]) -> dict[str, Any]:
+    if taken := [name for name in _FIELDS_OF_POD if name in pod]:
+        raise ValueError(f"must not have {taken[0]}, which gpuseg sets")
+    try:
+        json.dumps(pod, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("must have texts, numbers, true, false, lists and tables only") from None
+    return pod
+
+
 class SubmitSpec(Section):
     """Where `gpuseg submit` sends a job, and what it asks for there.
 
     `tasks` are the processes (ranks) of the job on all `nodes`. `memory` and `gpus` are those of
     one task. Without `memory` and `time`, the forecast of the job proposes them.
+
+    The keys from `image` on are those of Kubernetes: `claims` has the folder of each claim of a
+    volume, `secrets` the place of each variable whose value is secret, and `pod` further fields of
+    the pods. `scratch` are bytes of disk, `grace` and `keep` seconds: for a checkpoint before a pod
+    is ended, and until a job that has ended is removed.
     """
 
     kind: Literal["slurm", "kubernetes", "local"] | None = None
@@ -505,6 +557,15 @@ class SubmitSpec(Section):
     python: Line | None = None
     restarts: Annotated[int, Field(ge=0, le=1000)] = 20
     at_once: TaskCount | None = None
+    image: Line | None = None
+    namespace: ObjectName | None = None
+    service_account: ObjectName | None = None
+    claims: dict[ObjectName, MountPath] = {}
+    secrets: dict[EnvironmentName, SecretKey] = {}
+    scratch: Memory | None = None
+    grace: Annotated[int, Field(ge=1, le=86400)] = 60
+    keep: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 86400
+    pod: Annotated[dict[str, Any], AfterValidator(_pod_fields)] = {}
 
 
 class OutputSpec(Section):

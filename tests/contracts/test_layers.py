@@ -38,6 +38,7 @@ HOMES = {
     "msgspec": {f"serving/{name}.py" for name in ("request_json", "request_rows", "row_limit")},
     "onnx": {"exports/onnx/"},
     "sqlglot": {"exports/sql/"},
+    "yaml": {"jobs/submit/yaml_documents.py"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""
 

@@ -2,11 +2,16 @@
 
 from gpuseg.errors import ConfigError
 from gpuseg.jobs.submit.base import JobLauncher
+from gpuseg.jobs.submit.kubernetes import KubernetesLauncher
 from gpuseg.jobs.submit.local import LocalLauncher
 from gpuseg.jobs.submit.slurm import SlurmLauncher
 from gpuseg.validation import nearest_known
 
-_LAUNCHERS: dict[str, type[JobLauncher]] = {"slurm": SlurmLauncher, "local": LocalLauncher}
+_LAUNCHERS: dict[str, type[JobLauncher]] = {
+    "slurm": SlurmLauncher,
+    "kubernetes": KubernetesLauncher,
+    "local": LocalLauncher,
+}
 
 
 def launcher_of(name: str) -> JobLauncher:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
@@ -54,7 +54,7 @@ def prepare(
     resources = _resources(specs, launcher)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     members = tuple(
-        _member(variant, spec, resources, stamp, number)
+        _member(variant, spec, resources, launcher, stamp, number)
         for number, (variant, spec) in enumerate(zip(made, specs, strict=True))
     )
     folder = _array_folder(members, stamp) if axes else members[0].folder
@@ -133,12 +133,21 @@ def _check_tasks(spec: JobSpec, nodes: int, tasks: int) -> None:
 
 def _forecast(spec: JobSpec, launcher: JobLauncher, tasks: int, cpus: int) -> Forecast | None:
     """Return what a job needs; None if its input is elsewhere, where tasks may have it."""
-    try:
+    if not launcher.runs_elsewhere:
         return forecast_job(spec, tasks, cpus)
-    except DataError:
-        if not launcher.runs_elsewhere or Path(_first_path(spec)).exists():
+    try:
+        return forecast_job(_without_key_of_ids(spec), tasks, cpus)
+    except (DataError, ResourceError):
+        if Path(_first_path(spec)).exists():
             raise
         return None
+
+
+def _without_key_of_ids(spec: JobSpec) -> JobSpec:
+    """Return a job that needs no key here: only its tasks have it."""
+    section = "input" if spec.transactions is None else "transactions"
+    source = spec.source.model_copy(update={"id_hash_key_env": None})
+    return spec.model_copy(update={section: source})
 
 
 def _first_path(spec: JobSpec) -> str:
@@ -147,7 +156,12 @@ def _first_path(spec: JobSpec) -> str:
 
 
 def _member(
-    variant: Variant, spec: JobSpec, resources: Resources, stamp: str, number: int
+    variant: Variant,
+    spec: JobSpec,
+    resources: Resources,
+    launcher: JobLauncher,
+    stamp: str,
+    number: int,
 ) -> Member:
     values = {key: value for key, value in variant.values.items() if key != "submit"}
     runtime = {**values.get("runtime", {})}
@@ -162,7 +176,8 @@ def _member(
     values["runtime"] = runtime
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     beside = RunFolder(target)
-    folder = Path(beside.path) if beside.is_local else _kept_here(stamp) / str(number)
+    is_here = beside.is_local and not launcher.runs_elsewhere
+    folder = Path(beside.path) if is_here else _kept_here(stamp) / str(number)
     output = target.root if target.is_local else spec.output.path
     return Member(values, load_job(values), variant.label, output, folder)
 

@@ -31,7 +31,8 @@ def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
             write_private(member.job_file, toml_text(member.values))
             if submission.is_array:
                 make_private(submission.folder)
-                link(submission.folder / str(number), member.folder)
+                if member.folder.parent != submission.folder:
+                    link(submission.folder / str(number), member.folder)
         write_private(script, launcher.render(submission))
     except OSError as error:
         raise ResourceError(
