@@ -1,16 +1,16 @@
-"""The start of the command: Ctrl-C and SIGTERM end it without a traceback from its first moment."""
+"""The start of the command: a signal ends it without a traceback from its first moment."""
 
 import os
 import signal
 from contextlib import suppress
 
-_INTERRUPTED = 130
+from gpuseg.runtime.exit_codes import SIGNALS, code_of_signal, words_of_code
 
 
 def main() -> None:
     """Run the command line, and end the process."""
     # The imports take most of the start; nothing is there yet that would need cleanup.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _end)
     from gpuseg.cli.app import command
 
@@ -18,9 +18,10 @@ def main() -> None:
 
 
 def _end(number: int, frame: object) -> None:
+    code = code_of_signal(number)
     with suppress(OSError):
-        os.write(2, b"interrupted\n")
-    os._exit(_INTERRUPTED)
+        os.write(2, words_of_code(code))
+    os._exit(code)
 
 
 if __name__ == "__main__":

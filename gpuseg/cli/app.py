@@ -31,13 +31,13 @@ from gpuseg.cli.synth import synth
 from gpuseg.cli.watch import cancel, logs, status
 from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.printable import printable_text
+from gpuseg.runtime.exit_codes import INTERRUPTED, PAUSED
 from gpuseg.runtime.forced_end import (
-    INTERRUPTED,
     force_end_after,
     force_end_after_signals,
     tell_interrupted,
 )
-from gpuseg.runtime.interrupts import Interrupted, Signals
+from gpuseg.runtime.interrupts import Interrupted, Signals, code_of_interrupt
 from gpuseg.standard_streams import take_output_error, unfailing_streams
 
 app = typer.Typer(
@@ -90,19 +90,23 @@ def main() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     # The threads of a job do the work. Those of a BLAS, for the map of the report, would spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    signals = Signals()
+    signals, is_done = Signals(), False
     with unfailing_streams(), _plain_warnings():
         try:
             _run_app()
+        except SystemExit as ended:
+            is_done = not ended.code
+            raise
         except GpusegError as error:
             print_error(f"error: {error}")
             sys.exit(error.exit_code)
         finally:
             end_start()  # Python looks for garbage as it ends: 0.4 s after a job
-            # Checked here, not caught: an interrupted import may raise any exception.
-            if signals.received:
-                tell_interrupted()
-                sys.exit(INTERRUPTED)
+            # Checked here, not caught: an interrupted import may raise any exception. A run that
+            # is done has nothing to go on with.
+            if signals.received and not (is_done and signals.code == PAUSED):
+                tell_interrupted(signals.code)
+                sys.exit(signals.code)
             signals.end()
 
 
@@ -149,8 +153,8 @@ def command() -> None:
             raise
         code = ended.code
     except Interrupted:  # the signal came at the very end
-        tell_interrupted()
-        code = INTERRUPTED
+        code = code_of_interrupt() or INTERRUPTED
+        tell_interrupted(code)
     force_end_after(_SECONDS_TO_END, code)  # what others do at the end may wait for lost processes
     atexit._run_exitfuncs()
     with suppress(OSError, ValueError):  # `main` has written all; others may have left some

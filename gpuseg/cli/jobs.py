@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuseg.cli.options import AsJson, Overwrite
+from gpuseg.cli.options import AsJson, Fresh, Overwrite
 from gpuseg.cli.show import (
     print_changes,
     print_json,
@@ -36,6 +36,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; touch nothing.")
     ] = False,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a job: read a table or transactions, segment, write Parquet."""
@@ -48,7 +49,7 @@ def run(
     from gpuseg.jobs.run import run as run_job
 
     with shown_progress() as progress:
-        result = run_job(values, progress=progress)
+        result = run_job(values, progress=progress, fresh=fresh)
     if result.rank:
         return
     path = redacted(result.path)
@@ -75,6 +76,7 @@ def features(
     job: Job,
     set_: Set = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Build features from the transactions of a job: lines in, one row per customer out."""
@@ -82,7 +84,7 @@ def features(
 
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     with shown_progress() as progress:
-        result = run_features(job, overrides=overrides, progress=progress)
+        result = run_features(job, overrides=overrides, progress=progress, fresh=fresh)
     if result.rank:
         return
     path = redacted(result.path)

@@ -7,6 +7,11 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older output.")]
 
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Start from the beginning even if the run was interrupted."),
+]
+
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gpuseg.cli.jobs import Job, Set
-from gpuseg.cli.options import AsJson, Overwrite
+from gpuseg.cli.options import AsJson, Fresh, Overwrite
 from gpuseg.cli.show import (
     print_changes,
     print_json,
@@ -35,6 +35,7 @@ def refresh(
     ] = False,
     set_: Set = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a job again: segments that survive keep their numbers, and it says who moved."""
@@ -44,7 +45,9 @@ def refresh(
     from gpuseg.jobs.refresh.run_refresh import refresh as refresh_output
 
     with shown_progress() as progress:
-        result = refresh_output(values, older, mode=mode, append=append, progress=progress)
+        result = refresh_output(
+            values, older, mode=mode, append=append, progress=progress, fresh=fresh
+        )
     if result.rank:
         return
     path = redacted(result.path)

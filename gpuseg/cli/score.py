@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuseg.cli.options import AsJson, BuiltFeatures, Cluster, Model, Overwrite, Snapshot
+from gpuseg.cli.options import AsJson, BuiltFeatures, Cluster, Fresh, Model, Overwrite, Snapshot
 from gpuseg.cli.show import (
     print_changes,
     print_json,
@@ -76,6 +76,7 @@ def score(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a table with the model of a run: rows in, their segments out."""
@@ -83,7 +84,7 @@ def score(
         others = {
             "INPUT": input, "OUTPUT": output, "--cluster": cluster, "--overwrite": overwrite,
             "--json": as_json, "--snapshot": snapshot, "--built-features": built_features,
-            "--like": like, "--top": top, "--exclude-members": exclude_members,
+            "--like": like, "--top": top, "--exclude-members": exclude_members, "--fresh": fresh,
         }  # fmt: skip
         _refuse_with_stdin(others)
         from gpuseg.cli.standard_input import score_standard_input
@@ -102,7 +103,7 @@ def score(
             model, input, output, id=id, snapshot=snapshot, built_features=built_features,
             cluster=cluster, like=like, top=top,
             exclude_members=exclude_members, confidence=confidence, overwrite=overwrite,
-            overrides=set_ or [], progress=progress,
+            overrides=set_ or [], progress=progress, fresh=fresh,
         )  # fmt: skip
     if result.rank:
         return

@@ -42,7 +42,8 @@ def serve(
             hint=install_extra("serve"),
         )
     from gpuseg.errors import parameter_names
-    from gpuseg.runtime.forced_end import INTERRUPTED, leave_signals, tell_interrupted
+    from gpuseg.runtime.exit_codes import INTERRUPTED
+    from gpuseg.runtime.forced_end import leave_signals, tell_interrupted
     from gpuseg.serving.limits import RequestLimits
     from gpuseg.serving.serve import serve as serve_model
     from gpuseg.serving.settings import ServerSettings
@@ -55,7 +56,7 @@ def serve(
     with parameter_names({"path": "MODEL"}):
         number = serve_model(settings, _tell)
     if number == signal.SIGINT:
-        tell_interrupted()
+        tell_interrupted(INTERRUPTED)
         raise typer.Exit(INTERRUPTED)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from gpuseg.runtime.executor import TaskContext
 from gpuseg.runtime.kept_items import Keep
 
 _GROUP_ROWS = 2**17
+
+_UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def _column(values: Any, whole: bool) -> pa.Array:
 def write_part(table: pa.Table, name: str, staging: Staging) -> int:
     """Write a file of features, unless it has no rows; return its bytes.
 
+    One that is there already is replaced as a whole.
+
     Raises
     ------
     ResourceError
@@ -152,9 +157,12 @@ def write_part(table: pa.Table, name: str, staging: Staging) -> int:
     if not table.num_rows:
         return 0
     path, fs = staging.path(name), staging.storage.fs
+    part = f"{path}{_UNFINISHED}" if staging.storage.is_local else path
     try:
-        with fs.open(path, "wb") as sink:
+        with fs.open(part, "wb") as sink:
             pq.write_table(table, sink, row_group_size=_GROUP_ROWS, write_page_checksum=True)
+        if part != path:
+            Path(part).replace(path)
         return int(fs.size(path))
     except (OSError, pa.ArrowException) as error:
         raise cannot_write(path, error) from None

@@ -131,9 +131,9 @@ def build_features(
         backend, snapshot, files, n_buckets, n_parts, staging, folder, columns,
         tuple((join, files) for join, (files, _) in zip(joins, attributes, strict=True)),
     )  # fmt: skip
-    written = [
-        part for parts in executor.map(aggregate_parts, task, per_shard=parts_of) for part in parts
-    ]  # 3
+    with executor.unit():  # its results are stored before what they were made from is removed
+        by_shard = executor.map(aggregate_parts, task, per_shard=parts_of)  # 3
+    written = [part for parts in by_shard for part in parts]
     staging.remove(SCRATCH)
     total = sum((part.counts for part in written), LineCounts())
     check_purchases(source.storage.url, total, snapshot)

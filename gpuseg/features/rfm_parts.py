@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gpuseg.features.aggregate import FeaturePart, write_part
+from gpuseg.features.definitions import RFM
 from gpuseg.features.rfm import SCORED, Borders, border, ranks, values_of, with_scores
 from gpuseg.io.output.base import Staging
 from gpuseg.numerics.sort_keys import float64_from_keys, float64_keys
@@ -117,11 +118,16 @@ def _rewrite(
     _: Any, context: TaskContext, staging: Staging, borders: Borders, parts: Sequence[FeaturePart]
 ) -> list[FeaturePart]:
     def rewrite(part: FeaturePart) -> FeaturePart:
-        table = with_scores(_read(staging, part), borders)
+        table = _read(staging, part)  # an interrupted attempt of the run may have added scores
+        table = with_scores(table.drop_columns(_scores_in(table)), borders)
         return replace(part, bytes=write_part(table, part.name, staging))
 
     written: Iterator[FeaturePart] = context.map(rewrite, parts)
     return list(written)
+
+
+def _scores_in(table: pa.Table) -> list[str]:
+    return [feature.name for feature in RFM if feature.name in table.column_names]
 
 
 def _read(staging: Staging, part: FeaturePart, columns: list[str] | None = None) -> pa.Table:

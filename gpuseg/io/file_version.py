@@ -9,6 +9,7 @@ from typing import Any
 
 from gpuseg.errors import DataError
 from gpuseg.io.regular_files import refuse_special_file
+from gpuseg.runtime.varies_by_run import VariesByRun
 
 _TAGS = ("ETag", "etag", "e_tag", "generation", "md5Hash", "content_md5", "checksum")
 """What stores call the identity of the content of an object."""
@@ -17,7 +18,7 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "crea
 
 
 @dataclass(frozen=True)
-class FileVersion:
+class FileVersion(VariesByRun):
     """One state of a file.
 
     Attributes

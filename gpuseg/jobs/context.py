@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from gpuseg.errors import ResourceError, hidden, parameter_names, without_reason
@@ -18,11 +18,13 @@ from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.jobs.checkpoint import Checkpoint, is_resumable, open_checkpoint
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.launcher_job import launcher_job
 from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
+from gpuseg.jobs.resume_key import key_of_input, key_of_job
 from gpuseg.jobs.run_log import RunLog
 from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.status_writer import StatusWriter, Watched
@@ -38,8 +40,9 @@ from gpuseg.runtime.cluster import (
     open_executor,
     refuse_program_without_guard,
 )
-from gpuseg.runtime.executor import Executor, do_nothing
+from gpuseg.runtime.executor import CacheLost, Executor, do_nothing
 from gpuseg.runtime.interrupts import raise_if_interrupted
+from gpuseg.runtime.journal.executor import JournaledExecutor
 from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.runtime.temporary_folder import temporary_folder
 
@@ -173,6 +176,10 @@ class OpenRun:
     reporter : Reporter
     output : Output
     executor : Executor
+    journal : JournaledExecutor or None
+        The executor, where it records its calls.
+    attempt : int
+        Number of this attempt of the run, from 1 on.
     """
 
     plan: RunPlan
@@ -181,6 +188,8 @@ class OpenRun:
     reporter: Reporter
     output: Output
     executor: Executor
+    journal: JournaledExecutor | None = field(default=None, kw_only=True)
+    attempt: int = field(default=1, kw_only=True)
 
     @property
     def backend(self) -> str:
@@ -198,11 +207,17 @@ class OpenRun:
         ResourceError
             When workers are lost repeatedly.
         """
-        n_warnings = len(self.reporter.warnings)
+        n_warnings, journal = len(self.reporter.warnings), self.journal
+        start = None if journal is None else journal.mark()
 
         def attempt_without_old_warnings() -> R:
             self.reporter.drop_warnings(n_warnings)
-            return attempt()
+            try:
+                return attempt()
+            except CacheLost:
+                if journal is not None and start is not None:
+                    journal.cut(start)
+                raise
 
         return retry_if_lost(attempt_without_old_warnings, self.reporter.log)
 
@@ -226,11 +241,14 @@ def open_run(
     kind: OutputKind = OutputKind.SEGMENTS,
     replaces: Collection[OutputKind] = (),
     is_update: bool = False,
+    fresh: bool = False,
+    key: Mapping[str, Any] | None = None,
 ) -> Iterator[RunContext]:
     """Open the run of a job, as `open_sections` does.
 
     `kind` is that of the output; those of `replaces` may be replaced, too. A run for features
-    imports nothing for segments while it waits. For `is_update` see `plan_run`.
+    imports nothing for segments while it waits. For `is_update` see `plan_run`, for `fresh` and
+    `key` see `open_sections`.
 
     Raises
     ------
@@ -243,7 +261,7 @@ def open_run(
 
     with open_sections(
         spec, partial(plan_run, spec, kind=kind, replaces=replaces, is_update=is_update), kind,
-        importer, WORKER_MODULES, progress, replaces,
+        importer, WORKER_MODULES, progress, replaces, fresh, {} if key is None else key,
     ) as opened:  # fmt: skip
         yield RunContext(**vars(opened), spec=spec)
 
@@ -257,6 +275,8 @@ def open_sections(
     worker_modules: Sequence[str],
     progress: Progress | None = None,
     replaces: Collection[OutputKind] = (),
+    fresh: bool = False,
+    key: Mapping[str, Any] | None = None,
 ) -> Iterator[OpenRun]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
@@ -274,6 +294,10 @@ def open_sections(
         Modules of the functions that workers call.
     replaces : collection of OutputKind
         Other kinds of outputs that may be replaced.
+    fresh : bool
+        Whether the run begins anew where an interrupted attempt of it has left something.
+    key : mapping, optional
+        What the caller says beside the sections. None for a run that is not resumed.
 
     Raises
     ------
@@ -282,22 +306,38 @@ def open_sections(
     end_worker_that_runs_the_program()
     reporter, started = Reporter(progress or Progress(), sections.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    placeholders: dict[str, str] = {}
     with ExitStack() as life, job_errors(sections), ExitStack() as stack:
         refuse_program_without_guard(sections.runtime.cluster)
+
+        @cache
+        def checkpoint_of(target: Storage) -> Checkpoint | None:
+            if key is None:
+                return None
+            job = key_of_job(sections, key)
+            return life.enter_context(open_checkpoint(target, job, fresh, run_id, started))
+
+        @cache
+        def stage_output(target: Storage) -> Output:
+            checkpoint = checkpoint_of(target)
+            adopted = None if checkpoint is None else checkpoint.adopted
+            name = run_id if checkpoint is None else checkpoint.run_id
+            output = open_output(target, sections.output.overwrite, name, kind, replaces, adopted)
+            stack.enter_context(output)
+            if checkpoint is not None:
+                stack.push(partial(_keep_if_resumable, checkpoint, output))
+            return output
+
+        def make_folder(resolved: ResolvedJob) -> Storage:
+            if resolved.cluster.is_on_this_machine:
+                folder = stack.enter_context(temporary_folder())
+                placeholders[folder] = STAGED
+                return Storage.from_url(folder, {}, "folder")
+            staging = stage_output(resolved.target).staging
+            staging.make(STAGED)
+            return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
+
         with reporter.stage("plan"):
-
-            @cache
-            def stage_output(target: Storage) -> Output:
-                output = open_output(target, sections.output.overwrite, run_id, kind, replaces)
-                return stack.enter_context(output)
-
-            def make_folder(resolved: ResolvedJob) -> Storage:
-                if resolved.cluster.is_on_this_machine:
-                    return Storage.from_url(stack.enter_context(temporary_folder()), {}, "folder")
-                staging = stage_output(resolved.target).staging
-                staging.make(STAGED)
-                return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
-
             plan = make_plan(make_folder)
             for text in plan.text_inputs:
                 reporter.log(text.describe())
@@ -305,9 +345,19 @@ def open_sections(
             output = stage_output(resolved.target)
             folder = RunFolder(resolved.target)
             life.callback(_leave, folder)
+            checkpoint = checkpoint_of(resolved.target)
+            if checkpoint is not None:
+                run_id, started = checkpoint.run_id, checkpoint.started
+                checkpoint.begin(key_of_input(plan), output.staging_name)
+                if checkpoint.adopted is not None:
+                    reporter.log(
+                        f"run {run_id} was interrupted and goes on (attempt {checkpoint.attempt})"
+                    )
             watched = Watched(
                 folder, _shown(resolved.target), run_id, started, reporter.progress,
                 reporter.run_log, sections.secrets, launcher_job(resolved.cluster.cluster),
+                checkpoint.attempt if checkpoint is not None else 1,
+                lambda: checkpoint is not None and checkpoint.is_kept,
             )  # fmt: skip
             life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
@@ -320,7 +370,23 @@ def open_sections(
                     while_waiting,
                 )
             )  # fmt: skip
-        yield OpenRun(plan, run_id, started, reporter, output, executor)
+        if checkpoint is None:
+            yield OpenRun(plan, run_id, started, reporter, output, executor)
+            return
+        journal = checkpoint.executor(executor, reporter.log, placeholders)
+        yield OpenRun(
+            plan, run_id, started, reporter, output, journal,
+            journal=journal, attempt=checkpoint.attempt,
+        )  # fmt: skip
+
+
+def _keep_if_resumable(
+    checkpoint: Checkpoint, output: Output, kind: object, error: BaseException | None, trace: object
+) -> None:
+    """Keep what the run has done if the next attempt can go on with it."""
+    if error is not None and checkpoint.has_progress and is_resumable(error):
+        checkpoint.keep()
+        output.keep()
 
 
 def _shown(target: Storage) -> str:

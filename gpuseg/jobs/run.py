@@ -72,14 +72,17 @@ def run(
     *,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> RunResult:
-    """Run a job.
+    """Run a job; if it was interrupted, it goes on where it was.
 
     Parameters
     ----------
     job : path of a TOML file, or a mapping of the same shape
     overrides : such as ``["segment.n_clusters=12"]``
     progress : display of the progress; none by default
+    fresh : bool, default False
+        Whether it starts from the beginning even if it was interrupted.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def run(
     spec = load_job(job, overrides)
 
     def command() -> RunResult:
-        with open_run(spec, progress) as ctx:
+        with open_run(spec, progress, fresh=fresh) as ctx:
             return segment_job(ctx)
 
     return run_on_ranks(spec, command, partial(read_run, spec))

@@ -56,12 +56,13 @@ def run_features(
     *,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> FeaturesResult:
     """Build the features of a job with transactions, and publish them.
 
     Parameters
     ----------
-    job, overrides, progress : see `jobs.run.run`
+    job, overrides, progress, fresh : see `jobs.run.run`
 
     Raises
     ------
@@ -76,7 +77,7 @@ def run_features(
         )  # fmt: skip
 
     def command() -> FeaturesResult:
-        with open_run(spec, progress, OutputKind.FEATURES) as ctx:
+        with open_run(spec, progress, OutputKind.FEATURES, fresh=fresh) as ctx:
             step = ctx.plan.first_step
             assert isinstance(step, LinesPlan)  # the job has transactions
             features, manifest = build_features_only(ctx, step)

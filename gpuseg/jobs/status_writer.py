@@ -21,8 +21,9 @@ from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress
 from gpuseg.redaction import redacted, without
 from gpuseg.run_status import RunError, RunState, RunStatus, parse_status
-from gpuseg.runtime.forced_end import INTERRUPTED, remove_if_forced
-from gpuseg.runtime.interrupts import Interrupted
+from gpuseg.runtime.exit_codes import INTERRUPTED, PAUSED
+from gpuseg.runtime.forced_end import remove_if_forced
+from gpuseg.runtime.interrupts import Interrupted, is_paused
 
 _SECONDS, _SECONDS_ON_A_STORE = 2.0, 10.0
 """Time between two heartbeats; on an object store each is a request."""
@@ -52,6 +53,10 @@ class Watched:
     secrets : frozenset of str
         What neither the status nor the log may show.
     job : LauncherJob
+    attempt : int
+        At least; runs that have recorded nothing are not counted in it.
+    is_kept : callable
+        Whether the next attempt goes on with the run.
     """
 
     folder: RunFolder
@@ -62,6 +67,8 @@ class Watched:
     log: RunLog
     secrets: frozenset[str] = frozenset()
     job: LauncherJob = field(default_factory=LauncherJob)
+    attempt: int = 1
+    is_kept: Callable[[], bool] = lambda: False
 
 
 class StatusWriter:
@@ -102,11 +109,11 @@ class StatusWriter:
                 self._write(RunState.RUNNING)
 
     def _end_forced(self) -> None:
-        self._end(RunState.CANCELLED, INTERRUPTED)
+        self._end(*_outcome(Interrupted()))
 
     def _end(self, state: RunState, exit_code: int, error: RunError | None = None) -> None:
         """Stop the heartbeat, and write the last status or remove it."""
-        is_kept = state is RunState.PAUSED
+        is_kept = self._run.is_kept()
         self._stop.set()
         if error is not None:
             self._run.log.add(error.text, "error")
@@ -152,7 +159,7 @@ class StatusWriter:
     ) -> None:
         folder = self._run.folder
         if self._attempt is None:
-            self._attempt = _number_of_attempt(folder)
+            self._attempt = max(_number_of_attempt(folder), self._run.attempt)
             if self._attempt == 1:
                 folder.remove(LOG)  # of another run
         status = RunStatus.unchecked(
@@ -210,6 +217,8 @@ def _outcome(error: BaseException | None) -> tuple[RunState, int]:
     """Return the state of a run that ended with an error, or without one, and its exit code."""
     if error is None:
         return RunState.SUCCEEDED, 0
+    if is_paused():
+        return RunState.PAUSED, PAUSED
     if isinstance(error, _INTERRUPTS):
         return RunState.CANCELLED, INTERRUPTED
     return RunState.FAILED, error.exit_code if isinstance(error, GpusegError) else _UNHANDLED

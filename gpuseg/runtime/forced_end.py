@@ -1,4 +1,4 @@
-"""End this process some seconds after SIGINT or SIGTERM, wherever its main thread is then.
+"""End this process some seconds after a signal to end, wherever its main thread is then.
 
 Python handles a signal in its main thread, and only between two instructions of Python. A compiled
 loop may run for hours before the next one. And the exception that the handler raises may be lost:
@@ -7,43 +7,59 @@ it may arrive in code of a library that catches everything.
 
 import fcntl
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any
 
-INTERRUPTED = 130
-"""The exit code of a run that was interrupted."""
+from gpuseg.runtime.exit_codes import PAUSED, SIGNALS, code_of_signal, words_of_code
 
 _GRACE_SECONDS = 3.0
 """How long the main thread has for an orderly end."""
 
+_GRACE_SECONDS_TO_PAUSE = 10.0
+"""How long it has if what it has done so far is to be kept."""
+
+_SECONDS_OF_ONE_SIGNAL = 1.0
+"""Schedulers may send a signal to each process of a job and to all of them: it arrives twice."""
+
 _REMOVAL_SECONDS = 1.0
 """How long the removal of what the run has begun may take; the next run removes the rest."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_removals: list[Callable[[], None]] = []
+@dataclass(frozen=True, eq=False)
+class _Removal:
+    remove: Callable[[], None]
+    unless_paused: bool
+
+
+_removals: list[_Removal] = []
 
 _may_tell = Lock()
 """Taken by the one that reports the interrupt, so that it is reported once."""
 
 
-def remove_if_forced(remove: Callable[[], None]) -> Callable[[], None]:
-    """Let a forced end call `remove`, in another thread; return a function that takes this back."""
-    _removals.append(remove)
+def remove_if_forced(remove: Callable[[], None], unless_paused: bool = False) -> Callable[[], None]:
+    """Let a forced end call `remove`, in another thread; return a function that takes this back.
+
+    With `unless_paused` it is not called where the next attempt of the run goes on with it.
+    """
+    removal = _Removal(remove, unless_paused)
+    _removals.append(removal)
 
     def take_back() -> None:
         with suppress(ValueError):
-            _removals.remove(remove)
+            _removals.remove(removal)
 
     return take_back
 
 
 def force_end_after_signals() -> None:
-    """Watch for SIGINT and SIGTERM from now on; they must have handlers. For the main thread.
+    """Watch for signals to end from now on; they must have handlers. For the main thread.
 
     Python's own code in C, not the handler, writes the number of a signal to a pipe; a thread reads
     it. A process that may have no threads is not watched.
@@ -67,11 +83,11 @@ def _above_standard_streams(handle: int) -> int:
     return moved
 
 
-def tell_interrupted() -> None:
-    """Print, once, that the run was interrupted."""
+def tell_interrupted(code: int) -> None:
+    """Print, once, that the run was interrupted or paused."""
     if _may_tell.acquire(blocking=False):
         with suppress(OSError):
-            os.write(2, b"interrupted\n")
+            os.write(2, words_of_code(code))
 
 
 def force_end_after(seconds: float, code: int) -> None:
@@ -86,19 +102,38 @@ def force_end_after(seconds: float, code: int) -> None:
 
 
 def _watch(reader: int) -> None:
-    while not set(_SIGNALS).intersection(os.read(reader, 64)):
+    while (number := _signal(os.read(reader, 64))) is None:
         pass
-    time.sleep(_GRACE_SECONDS)
+    code = code_of_signal(number)
+    _wait(reader, code)
     # This thread must not wait for anything, a lock of an import included.
-    removal = Thread(target=_remove, name="gpuseg-removal", daemon=True)
+    removal = Thread(target=_remove, args=(code,), name="gpuseg-removal", daemon=True)
     with suppress(RuntimeError):  # there may be no more threads
         removal.start()
         removal.join(_REMOVAL_SECONDS)
-    tell_interrupted()
-    os._exit(INTERRUPTED)
+    tell_interrupted(code)
+    os._exit(code)
 
 
-def _remove() -> None:
+def _signal(numbers: bytes) -> int | None:
+    """Return the first signal to end among the numbers of signals."""
+    return next((number for number in numbers if number in SIGNALS), None)
+
+
+def _wait(reader: int, code: int) -> None:
+    """Give the main thread its time. A second signal ends a pause at once."""
+    if code != PAUSED:
+        time.sleep(_GRACE_SECONDS)
+        return
+    start = time.monotonic()
+    while (left := start + _GRACE_SECONDS_TO_PAUSE - time.monotonic()) > 0:
+        if select.select([reader], [], [], left)[0]:
+            number = _signal(os.read(reader, 64))
+            if number is not None and time.monotonic() - start > _SECONDS_OF_ONE_SIGNAL:
+                return
+
+
+def _remove(code: int) -> None:
     """End the processes that this one has started, then remove what it has begun.
 
     The resource tracker of `multiprocessing` ends by itself, once it has removed what is left of
@@ -114,8 +149,10 @@ def _remove() -> None:
             with suppress(psutil.Error):
                 if child.pid != tracker._pid:
                     child.kill()
-    for remove in reversed(_removals):
+    for removal in reversed(_removals):
+        if code == PAUSED and removal.unless_paused:
+            continue
         try:
-            remove()
+            removal.remove()
         except Exception:  # noqa: BLE001 - the next ones must be called; the process ends anyway
             continue

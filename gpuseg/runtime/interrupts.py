@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: as an exception that is not lost, and deferred for a moment.
+"""Ctrl-C, SIGTERM and SIGUSR2: as an exception that is not lost, and deferred for a moment.
 
 Python raises an exception wherever the main thread is. An import that is interrupted may leave a
 lock taken, and another thread that imports then waits forever.
@@ -12,15 +12,15 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from gpuseg.runtime.exit_codes import INTERRUPTED, PAUSED, SIGNALS, code_of_signal
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries in between would handle."""
+    """A signal to end; not a KeyboardInterrupt, which libraries in between would handle."""
 
 
 class Signals:
-    """Turn the first SIGINT or SIGTERM into `Interrupted`; later ones do not disturb cleanup.
+    """Turn the first signal to end into `Interrupted`; later ones do not disturb cleanup.
 
     The exception may be lost in code that catches everything, so `raise_if_interrupted` raises it
     again.
@@ -29,14 +29,16 @@ class Signals:
     ----------
     received : bool
         Whether one of the signals has arrived.
+    code : int
+        The exit code of the process after it.
     """
 
     def __init__(self) -> None:
         global _current
-        self.received = False
+        self.received, self.code = False, INTERRUPTED
         _current = self
         self._show_lost, sys.unraisablehook = sys.unraisablehook, self._show_unraisable
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, self._handle)
 
     def end(self) -> None:
@@ -55,7 +57,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
-            self.received = True
+            self.received, self.code = True, code_of_signal(number)
             raise Interrupted
 
 
@@ -69,6 +71,16 @@ def raise_if_interrupted() -> None:
         raise Interrupted
 
 
+def code_of_interrupt() -> int | None:
+    """Return the exit code that a signal has given this process; None if none has arrived."""
+    return _current.code if _current is not None and _current.received else None
+
+
+def is_paused() -> bool:
+    """Whether a signal has arrived that pauses the run."""
+    return code_of_interrupt() == PAUSED
+
+
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Handle signals that arrive inside at the end; another thread than the main one gets none."""
@@ -76,7 +88,7 @@ def interrupts_deferred() -> Iterator[None]:
         yield
         return
     arrived: list[tuple[int, FrameType | None]] = []
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     handled = {number: handler for number, handler in handlers.items() if callable(handler)}
     with ExitStack() as stack:  # calls all, even if a handler raises meanwhile
         # Also after an error inside: the signal would be lost with it.

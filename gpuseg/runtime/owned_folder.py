@@ -32,7 +32,7 @@ _USUAL = ".usual"
 
 _ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 20, 0.02
 
-_UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+LOCKS_UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 """Errors of file systems without locks of folders."""
 
 _FOR_THIS_USER = 0o700
@@ -74,6 +74,33 @@ class OwnedFolder:
                     self.path.rmdir()
                 raise
 
+    @classmethod
+    def adopted(cls, path: Path) -> "OwnedFolder":
+        """Return the folder of a process that has ended, locked for this one.
+
+        Raises
+        ------
+        OSError
+            If it does not exist, or its process is alive.
+        """
+        folder = cls.__new__(cls)
+        folder.path, folder._handle = path, _opened(path)
+        try:
+            if os.fstat(folder._handle).st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+            with _locks_may_be_unavailable():
+                fcntl.flock(folder._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            folder.release()
+            raise
+        return folder
+
+    def release(self) -> None:
+        """Free the lock; the folder stays."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
     def _locked(self) -> int:
         """Return a handle of the folder with its lock; -1 if another process has removed it."""
         handle = _opened(self.path)
@@ -100,9 +127,7 @@ class OwnedFolder:
             if not removed.exists():
                 break
             time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self.release()
 
     def __enter__(self) -> "OwnedFolder":
         return self
@@ -195,5 +220,5 @@ def _locks_may_be_unavailable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNAVAILABLE:
+        if error.errno not in LOCKS_UNAVAILABLE:
             raise

@@ -34,6 +34,7 @@ from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers, IteratedRun, PackedRun, StopRule
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.runtime.varies_by_run import AnyId, SpareBytes
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Block, Shard
 
@@ -141,7 +142,8 @@ def iterate(
     spare_bytes : int
         Memory that each shard may use for bounds; the first run always gets them.
     """
-    grid, iteration_id = statistics.sum_grid(), uuid4().hex
+    grid, iteration_id = statistics.sum_grid(), AnyId(uuid4().hex)
+    spare = SpareBytes(spare_bytes)
     project = normalize if params.metric == "cosine" else _keep
     first = [Centers(start, statistics.shift) for start in starts]
     runs = [LloydRun(i, project(centers, centers)) for i, centers in enumerate(first)]
@@ -150,7 +152,7 @@ def iterate(
         _iterate_in_shard(executor, backend, runs, grid, StopRule(params.max_iter, max_change))
     while moving := [run for run in runs if run.n_iter < params.max_iter and not run.converged]:
         sent = [RunCenters(run.number, run.centers) for run in moving]
-        by_shard = executor.map(lloyd_pass, backend, iteration_id, sent, grid, spare_bytes)  # 1, 2
+        by_shard = executor.map(lloyd_pass, backend, iteration_id, sent, grid, spare)  # 1, 2
         for run, *shard_sums in zip(moving, *by_shard, strict=True):  # 3
             total = _add_up(shard_sums)
             run.n_iter += 1
@@ -214,7 +216,8 @@ def iterate_once(
 ) -> LloydSums:
     """Assign all rows once; return the sums of each center's rows, from `statistics.shift`."""
     sent = [RunCenters(0, Centers(centers.values, statistics.shift))]
-    by_shard = executor.map(lloyd_pass, backend, uuid4().hex, sent, statistics.sum_grid(), 0)
+    call = AnyId(uuid4().hex)
+    by_shard = executor.map(lloyd_pass, backend, call, sent, statistics.sum_grid(), 0)
     executor.map(drop_bounds)
     return _add_up([sums for (sums,) in by_shard])
 

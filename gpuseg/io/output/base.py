@@ -6,20 +6,25 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
-from gpuseg.io.output.run_folder import RUN_PREFIX
+from gpuseg.io.output.run_folder import CHECKPOINT, RUN_PREFIX
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import MAX_MANIFEST_BYTES, OutputKind, output_kind
 from gpuseg.runtime.forced_end import remove_if_forced
+from gpuseg.runtime.varies_by_run import WritesFiles
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
+PUBLISHING = f"{RUN_PREFIX}/{CHECKPOINT}/publishing"
+"""An object that exists while a run copies its files into place."""
+
 OUTPUT_PATH = "output_path"
 """The parameter that names the output, in messages."""
 
@@ -35,7 +40,7 @@ RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
-class Staging:
+class Staging(WritesFiles):
     """The folder in which workers write parts.
 
     Attributes
@@ -70,7 +75,8 @@ class Staging:
 
     def remove(self, folder: str) -> None:
         """Remove a staged folder that is not part of the output."""
-        self.storage.fs.rm(self.path(folder), recursive=True)
+        with suppress(FileNotFoundError):  # an interrupted attempt of the run may have removed it
+            self.storage.fs.rm(self.path(folder), recursive=True)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a staged file, or None if it does not exist."""
@@ -82,6 +88,12 @@ class Output(ABC):
     """The output of one run. As a context manager, it removes unpublished files on exit."""
 
     staging: Staging
+    _is_kept = False
+
+    @property
+    def staging_name(self) -> str:
+        """The name of the staging folder, by which the next attempt of the run adopts it."""
+        return self.staging.folder.rsplit("/", 1)[1]
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
@@ -95,13 +107,24 @@ class Output(ABC):
     def discard(self) -> None:
         """Remove the staging folder, if it still exists."""
 
+    @abstractmethod
+    def release(self) -> None:
+        """Leave the staging folder to another process."""
+
+    def keep(self) -> None:
+        """Keep the staging folder on exit, for the next attempt of the run."""
+        self._is_kept = True
+
     def __enter__(self) -> "Output":
-        self._stop_watching = remove_if_forced(self.discard)
+        self._stop_watching = remove_if_forced(self.discard, unless_paused=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
         try:
-            self.discard()
+            if self._is_kept:
+                self.release()
+            else:
+                self.discard()
         finally:
             self._stop_watching()
 
@@ -130,10 +153,12 @@ def check_free(
         )  # fmt: skip
     paths = fs.ls(root, detail=False) if fs.exists(root) else []
     names = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
+    if not storage.is_local and fs.exists(f"{root}/{PUBLISHING}"):
+        return True  # a run that was killed has copied some of its files
     is_left_by_a_killed_run = set(names) <= {STAGING, RUN_PREFIX} and _is_ours(storage)
     if not names or (is_left_by_a_killed_run and not storage.is_local):
         return False
-    manifest = _manifest_of(storage)
+    manifest = manifest_of(storage)
     if (existing := output_kind(manifest)) not in (None, kind, *replaces):
         raise ConfigError(
             "output.other_kind",
@@ -164,7 +189,7 @@ def check_free(
     return True
 
 
-def _manifest_of(storage: Storage) -> dict[str, Any]:
+def manifest_of(storage: Storage) -> dict[str, Any]:
     """Return the manifest of an output of gpuseg, unchecked; empty if there is none."""
     path = f"{storage.root}/{MANIFEST}"
     try:

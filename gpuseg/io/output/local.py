@@ -27,6 +27,7 @@ class LocalOutput(Output):
         run_id: str,
         kind: OutputKind,
         replaces: Collection[OutputKind],
+        adopted: str | None = None,
     ) -> None:
         self._target = Path(os.path.realpath(storage.root))
         self._storage = Storage(storage.url, storage.fs, str(self._target))
@@ -37,11 +38,14 @@ class LocalOutput(Output):
         with ExitStack() as on_error:  # for any reason, also an interrupt
             try:
                 self._target.parent.mkdir(parents=True, exist_ok=True)
-                remove_abandoned(self._target.parent, prefix)
-                self._owned = OwnedFolder(self._target.parent, prefix, f"-{run_id}")
-                on_error.callback(self.discard)
+                if adopted is None:
+                    remove_abandoned(self._target.parent, prefix)
+                    self._owned = OwnedFolder(self._target.parent, prefix, f"-{run_id}")
+                    on_error.callback(self.discard)
+                else:
+                    self._owned = OwnedFolder.adopted(self._target.with_name(adopted))
                 self._folder = self._owned.path
-                if self._replaces:
+                if self._replaces and adopted is None:
                     self._try_exchange()
             except OSError as error:
                 raise cannot_write(storage.url, error) from None
@@ -74,6 +78,9 @@ class LocalOutput(Output):
     def discard(self) -> None:
         self._is_discarded = True
         self._owned.remove()
+
+    def release(self) -> None:
+        self._owned.release()
 
     def _try_exchange(self) -> None:
         """Check before the work that the file system can exchange directories."""

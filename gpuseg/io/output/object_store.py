@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from gpuseg.io.output.base import (
     MANIFEST,
+    PUBLISHING,
     RUN_ID,
     STAGING,
     SUCCESS,
@@ -34,10 +35,11 @@ class ObjectOutput(Output):
         run_id: str,
         kind: OutputKind,
         replaces: Collection[OutputKind],
+        adopted: str | None = None,
     ) -> None:
         check_free(storage, overwrite, kind, replaces)
         self._storage = storage
-        folder = f"{storage.root}/{STAGING}/{run_id}"
+        folder = f"{storage.root}/{STAGING}/{adopted or run_id}"
         self.staging = Staging(storage, folder, run_id)
         self._written: list[str] = []
         try:
@@ -53,6 +55,7 @@ class ObjectOutput(Output):
 
     def publish(self, parts: Sequence[str]) -> None:
         fs, root = self._storage.fs, self._storage.root
+        fs.pipe_file(f"{root}/{PUBLISHING}", b"")
         older = [path for path in fs.find(root) if _REPLACED.match(path[len(root) :])]
         sidecars = [name for name in self._written if name != MANIFEST]
         if fs.exists(f"{root}/{SUCCESS}"):
@@ -63,7 +66,11 @@ class ObjectOutput(Output):
         present = {f"{root}/{name}" for name in [*parts, *sidecars]}
         if stale := [path for path in older if path not in present]:
             fs.rm(stale)
+        fs.rm(f"{root}/{PUBLISHING}")
         self._remove_abandoned()
+
+    def release(self) -> None:
+        """Do nothing: no process holds it."""
 
     def discard(self) -> None:
         self._remove(self.staging.folder)

@@ -22,8 +22,14 @@ def open_output(
     run_id: str,
     kind: OutputKind = OutputKind.SEGMENTS,
     replaces: Collection[OutputKind] = (),
+    adopted: str | None = None,
 ) -> Output:
     """Check that an output may be written to `storage`, and stage it.
+
+    Parameters
+    ----------
+    adopted : str, optional
+        The name of the staging folder that an interrupted attempt of the run has left.
 
     Raises
     ------
@@ -35,4 +41,4 @@ def open_output(
     """
     output = LocalOutput if storage.is_local else ObjectOutput
     with wrap_store_errors(OUTPUT_PATH, storage.url):
-        return output(storage, overwrite, run_id, kind, replaces)
+        return output(storage, overwrite, run_id, kind, replaces, adopted)

@@ -18,8 +18,8 @@ from gpuseg.io.storage import Storage
 RUN_PREFIX = "_run"
 """The prefix in an output on an object store."""
 
-CHECKPOINT, RANKS, STATUS, LOG, SUBMISSION = (
-    "checkpoint", "ranks", "status.json", "log.txt", "submit.json",
+CHECKPOINT, RANKS, STATUS, LOG, SUBMISSION, LOCK = (
+    "checkpoint", "ranks", "status.json", "log.txt", "submit.json", "lock",
 )  # fmt: skip
 """Names in the folder."""
 
@@ -38,12 +38,16 @@ class RunFolder:
     ----------
     path : str
         The folder, within the file system of the output.
+    target : str
+        The output, without secrets.
+    fs : fsspec file system
+        That of the output.
     is_local : bool
         Whether it is on a file system of this machine.
     """
 
     def __init__(self, target: Storage) -> None:
-        self._fs, self.is_local = target.fs, target.is_local
+        self.fs, self.is_local, self.target = target.fs, target.is_local, target.shown_url
         if self.is_local:
             output = Path(os.path.realpath(target.root))
             self.path = str(output.with_name(f".{output.name}.{RUN_PREFIX}"))
@@ -76,9 +80,9 @@ class RunFolder:
     def names(self, folder: str = "") -> list[str]:
         """Return the names in the folder, or in one below it, sorted; none if it does not exist."""
         path = self.file(folder) if folder else self.path
-        self._fs.invalidate_cache(path)
+        self.fs.invalidate_cache(path)
         try:
-            listed = self._fs.ls(path, detail=False)
+            listed = self.fs.ls(path, detail=False)
         except FileNotFoundError:
             return []
         return sorted(each.rstrip("/").rsplit("/", 1)[1] for each in listed)
@@ -87,8 +91,8 @@ class RunFolder:
         """Whether a file or a folder exists."""
         if self.is_local:
             return os.path.lexists(self.file(name))
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self.file(name)))
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.file(name)))
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if it does not exist.
@@ -104,7 +108,7 @@ class RunFolder:
                 return None
             self._check_private(Path(self.path))
         try:
-            content: bytes = self._fs.cat_file(self.file(name))
+            content: bytes = self.fs.cat_file(self.file(name))
         except FileNotFoundError:
             return None
         return content
@@ -117,7 +121,7 @@ class RunFolder:
         ResourceError, OSError
         """
         if not self.is_local:
-            self._fs.pipe_file(self.file(name), content)
+            self.fs.pipe_file(self.file(name), content)
             return
         self.make(str(Path(name).parent) if "/" in name else "")
         path = Path(self.file(name))
@@ -129,6 +133,20 @@ class RunFolder:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    def write_in_place(self, name: str, content: bytes) -> None:
+        """Write a file that keeps its number, as one that is locked must.
+
+        Raises
+        ------
+        ResourceError, OSError
+        """
+        if not self.is_local:
+            self.write(name, content)
+            return
+        self.make()
+        with open_private(Path(self.file(name)), os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            file.write(content)
 
     def append(self, name: str, content: bytes) -> None:
         """Append to a file; on an object store, it is written as a whole again.
@@ -153,6 +171,12 @@ class RunFolder:
         """Remove the whole folder, if it exists."""
         self._remove(self.path)
 
+    def remove_if_empty(self) -> None:
+        """Remove the folder, if nothing is in it; object stores have no empty folders."""
+        if self.is_local:
+            with suppress(OSError):
+                Path(self.path).rmdir()
+
     def _remove(self, path: str) -> None:
         if self.is_local:
             if Path(path).is_dir() and not Path(path).is_symlink():
@@ -160,9 +184,9 @@ class RunFolder:
             else:
                 Path(path).unlink(missing_ok=True)
         else:
-            self._fs.invalidate_cache()
+            self.fs.invalidate_cache()
             with suppress(FileNotFoundError):
-                self._fs.rm(path, recursive=True)
+                self.fs.rm(path, recursive=True)
 
     def _check_private(self, root: Path) -> None:
         """Refuse a folder of another user; take the rights of others from one of this user.

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from gpuseg.jobs.refresh.older_output import OlderOutput
     from gpuseg.models.base import SegmentModel
 
+REASON = "the reason of the mode"
+"""The name of the reason in `Continuation.key`."""
+
 
 @dataclass(frozen=True)
 class SegmentLife:
@@ -96,6 +99,13 @@ class Continuation:
             reasons = dict.fromkeys([reason, self.no_warm_start])  # one may stand for both
             return replace(self, mode="fresh", reason="; ".join(reasons))
         return replace(self, mode="refit", reason=reason)
+
+    def key(self) -> dict[str, str]:
+        """Return what tells this continuation from others, for a run that is resumed."""
+        return {
+            "the older output": self.older.manifest.run_id, "the mode": self.mode,
+            REASON: self.reason,
+        }  # fmt: skip
 
     def older_segments(self) -> OlderSegments | None:
         """Return the segments that a fit starts from, if it does."""

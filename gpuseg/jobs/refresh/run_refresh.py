@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpuseg.errors import ConfigError, parameter_names
 from gpuseg.io.storage import Storage
+from gpuseg.jobs.checkpoint import recorded_key
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.refresh.checks import check_refresh
-from gpuseg.jobs.refresh.continuation import Continuation, NotGoodEnough
+from gpuseg.jobs.refresh.continuation import REASON, Continuation, NotGoodEnough
 from gpuseg.jobs.refresh.older_output import OlderOutput, load_older_output
 from gpuseg.jobs.refresh.scored_sections import scored_sections
 from gpuseg.jobs.run import RunResult, read_run, segment_job
@@ -37,6 +39,7 @@ def refresh(
     append: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> RunResult | ScoreResult:
     """Run a job again on newer data; segments that survive keep their numbers and names.
 
@@ -63,6 +66,8 @@ def refresh(
         older row keeps the segment that it had. k-means only.
     overrides : such as ``["refresh.mode=warm"]``
     progress : display of the progress; none by default
+    fresh : bool, default False
+        Whether the run starts from the beginning even if it was interrupted.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def refresh(
         spec = _with_older_features(spec, output)
     return run_on_ranks(
         spec,
-        partial(_refresh, spec, output, str(older), continuation, progress),
+        partial(_refresh, spec, output, str(older), continuation, progress, fresh),
         partial(_read, spec, output),
     )
 
@@ -107,18 +112,23 @@ def _refresh(
     older: str,
     continuation: Continuation,
     progress: Progress | None,
+    fresh: bool,
 ) -> RunResult | ScoreResult:
     """Score the rows with the older model, or segment them again."""
+    if not fresh and continuation.mode == "auto":
+        continuation = _interrupted_refit(spec, continuation)
     if continuation.mode in ("score", "auto"):
         try:
             return score_sections(
-                scored_sections(spec, older, output), output.files, None, progress, continuation
-            )
+                scored_sections(spec, older, output), output.files, None, progress, continuation,
+                fresh,
+            )  # fmt: skip
         except NotGoodEnough as drifted:
-            continuation = continuation.refit(drifted.reason)
+            continuation, fresh = continuation.refit(drifted.reason), False
     with open_run(
-        spec, progress, replaces=continuation.replaces, is_update=continuation.is_update
-    ) as ctx:
+        spec, progress, replaces=continuation.replaces, is_update=continuation.is_update,
+        fresh=fresh, key=continuation.key(),
+    ) as ctx:  # fmt: skip
         return segment_job(ctx, continuation)
 
 
@@ -128,6 +138,18 @@ def _read(spec: JobSpec, output: OlderOutput, rank: int) -> RunResult | ScoreRes
     if isinstance(read_any_manifest(folder), ScoresManifest):
         return read_scores(spec, output.model, rank)
     return read_run(spec, rank)
+
+
+def _interrupted_refit(spec: JobSpec, continuation: Continuation) -> Continuation:
+    """Return the continuation with a new fit, if an interrupted attempt had begun one."""
+    key = recorded_key(
+        Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    )
+    reason = key.get(REASON)
+    if reason is None:
+        return continuation
+    refit = continuation.refit(json.loads(reason))
+    return refit if key.get("the mode") == json.dumps(refit.mode) else continuation
 
 
 def _continuation(spec: JobSpec, output: OlderOutput, append: bool) -> Continuation:

@@ -51,6 +51,11 @@ class ModelFiles:
                 self._refuse_change(folder, name, version)
                 yield name, content
 
+    def key(self) -> str:
+        """Return a text that differs for another model, and for other versions of its files."""
+        sizes = [(name, each.size) for name, each in zip(self.names, self.versions, strict=True)]
+        return f"{self.saved.model.identity} {sizes}"
+
     def _refuse_change(self, folder: ModelFolder, name: str, version: FileVersion) -> None:
         """Refuse a file of another version."""
         try:

@@ -110,6 +110,7 @@ def score(
     overwrite: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> ScoreResult:
     """Write the segment of each row of a table, as a saved model assigns it.
 
@@ -151,6 +152,8 @@ def score(
         ``["runtime.memory_limit=4GiB"]``.
     progress : Progress, optional
         Display of the progress; none by default.
+    fresh : bool, default False
+        Whether the run starts from the beginning even if it was interrupted.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def score(
         lookalikes = _lookalikes(spec, saved)
     return run_on_ranks(
         spec,
-        partial(score_sections, spec, files, lookalikes, progress),
+        partial(score_sections, spec, files, lookalikes, progress, fresh=fresh),
         partial(read_scores, spec, saved.model),
         WORKER_MODULES,
     )
@@ -208,6 +211,7 @@ def score_sections(
     lookalikes: Lookalikes | None = None,
     progress: Progress | None = None,
     continuation: Continuation | None = None,
+    fresh: bool = False,
 ) -> ScoreResult:
     """Score a table, and publish the output.
 
@@ -220,6 +224,8 @@ def score_sections(
         Which rows are looked for; otherwise the output has all rows.
     continuation : Continuation, optional
         The older output that these segments continue.
+    fresh : bool
+        See `open_sections`.
 
     Raises
     ------
@@ -232,9 +238,12 @@ def score_sections(
     make_plan = partial(
         plan_score, spec, saved.model, saved.storage, saved.manifest, replaces=replaces
     )
+    key = {"the model": files.key()}
+    if continuation is not None:
+        key.update(continuation.key())
     with open_sections(
         spec, make_plan, OutputKind.SCORES, partial(importer, report=True), WORKER_MODULES,
-        progress, replaces,
+        progress, replaces, fresh, key,
     ) as run:  # fmt: skip
         record = _score_table(run, spec, files, lookalikes, continuation)
     return ScoreResult(spec.output.path, record, saved.model)

@@ -14,7 +14,7 @@ from gpuseg.jobs.watch.current_status import current_status, written_status
 from gpuseg.jobs.watch.locate import RunLocation, members_of
 from gpuseg.jobs.watch.processes import has_process, interrupt, is_on_this_machine
 from gpuseg.run_status import RunState, RunStatus
-from gpuseg.runtime.forced_end import INTERRUPTED
+from gpuseg.runtime.exit_codes import INTERRUPTED
 
 _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 60.0, 0.1
 """How long a run may take to end, and how often it is looked at."""

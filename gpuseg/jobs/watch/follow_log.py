@@ -13,7 +13,7 @@ from gpuseg.jobs.run_log import exit_code_of
 from gpuseg.jobs.watch.current_status import current_status
 from gpuseg.jobs.watch.locate import RunLocation
 from gpuseg.run_status import RunState, RunStatus
-from gpuseg.runtime.forced_end import INTERRUPTED
+from gpuseg.runtime.exit_codes import INTERRUPTED, PAUSED
 
 _SECONDS, _SECONDS_ON_A_STORE = 0.5, 5.0
 """Time between two looks."""
@@ -21,7 +21,7 @@ _SECONDS, _SECONDS_ON_A_STORE = 0.5, 5.0
 _TAIL = 4096
 """Characters that are kept to read the last line."""
 
-_CODES = {RunState.SUCCEEDED: 0, RunState.PAUSED: 75, RunState.CANCELLED: INTERRUPTED}
+_CODES = {RunState.SUCCEEDED: 0, RunState.PAUSED: PAUSED, RunState.CANCELLED: INTERRUPTED}
 """Exit codes of runs whose status has none."""
 
 

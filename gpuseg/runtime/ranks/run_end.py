@@ -7,8 +7,8 @@ from threading import Event
 from typing import NoReturn
 
 from gpuseg.errors import ConfigError, DataError, GpusegError, ResourceError
-from gpuseg.runtime.forced_end import INTERRUPTED
-from gpuseg.runtime.interrupts import Interrupted
+from gpuseg.runtime.exit_codes import INTERRUPTED
+from gpuseg.runtime.interrupts import Interrupted, code_of_interrupt
 
 _ERRORS = {kind.exit_code: kind for kind in (GpusegError, ConfigError, DataError, ResourceError)}
 
@@ -40,7 +40,7 @@ class RunEnd:
         if isinstance(error, GpusegError):
             return cls(error.exit_code, error.code, f"{rank} has ended the run: {error}")
         if isinstance(error, Interrupted | KeyboardInterrupt):
-            return cls(INTERRUPTED, "", f"{rank} was interrupted")
+            return cls(code_of_interrupt() or INTERRUPTED, "", f"{rank} was interrupted")
         if isinstance(error, SystemExit) and isinstance(error.code, int):
             return cls(error.code, "", f"{rank} has ended the run")
         return cls(1, "ranks.rank_zero_failed", f"{rank} has failed ({type(error).__name__})")
