@@ -20,6 +20,8 @@ from gpuseg.jobs.submit.kubernetes import KubernetesLauncher
 from gpuseg.jobs.submit.prepare import prepare
 from gpuseg.jobs.submit.submit_job import submit_job
 from gpuseg.jobs.submit.yaml_documents import from_yaml, to_yaml
+from gpuseg.jobs.watch.follow_log import follow_log, log_text
+from gpuseg.jobs.watch.locate import locate
 
 VERSIONS = ("1.31", "1.37")
 
@@ -304,9 +306,14 @@ def test_logs_are_those_of_rank_0(api: KubernetesApi) -> None:
     record = submit_job(submission(JOB), launcher)
     (job,) = api.of_kind("jobs")
     for rank in (0, 1):
-        name = add_pod(api, job, rank, 0)
+        name = add_pod(api, job, rank, 3)
         api.logs[name] = f"of rank {rank}\nand more\n"
     assert list(launcher.logs(record.job_id)) == ["of rank 0\n", "and more\n"]
+    job["status"] = STATES["failed"][0]
+    assert log_text(locate(record.job_id, "run")) == "of rank 0\nand more\n"
+    shown: list[str] = []
+    code = follow_log(locate(record.job_id, "run"), shown.append)
+    assert ("".join(shown), code) == ("of rank 0\nand more\n", 3)
 
 
 def add_pod(api: KubernetesApi, job: dict[str, Any], rank: int, exit_code: int) -> str:

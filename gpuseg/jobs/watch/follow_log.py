@@ -3,13 +3,15 @@
 import codecs
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.run_folder import LOG
 from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.run_log import exit_code_of
+from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.watch.current_status import current_status
 from gpuseg.jobs.watch.locate import RunLocation
 from gpuseg.run_status import RunState, RunStatus
@@ -23,6 +25,15 @@ _TAIL = 4096
 
 _CODES = {RunState.SUCCEEDED: 0, RunState.PAUSED: PAUSED, RunState.CANCELLED: INTERRUPTED}
 """Exit codes of runs whose status has none."""
+
+
+@runtime_checkable
+class PrintsLogs(Protocol):
+    """A scheduler that keeps what jobs print, since it is in no file that this machine sees."""
+
+    def logs(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines that a job has printed, or prints until it ends."""
+        ...
 
 
 class LogTail:
@@ -87,8 +98,13 @@ def follow_log(run: RunLocation, show: Callable[[str], None]) -> int:
     _refuse_array(run)
     seconds = _SECONDS if run.folder.is_local else _SECONDS_ON_A_STORE
     tail, seen = LogTail(run), None
+    is_printed = False
     try:
         while True:
+            if not is_printed and _runs_at_scheduler(run):
+                is_printed = True
+                for line in _scheduler_log(run, follow=True):
+                    show(line)
             with wrap_store_errors("output", run.output.url):
                 status = _status_or_none(run, seen)
                 _show_new(tail, show)
@@ -116,7 +132,7 @@ def log_text(run: RunLocation) -> str:
     tail = LogTail(run)
     try:
         with wrap_store_errors("output", run.output.url):
-            content = tail.read()
+            content = "".join(_scheduler_log(run)) or tail.read()
     finally:
         tail.close()
     if not content:
@@ -128,6 +144,30 @@ def log_text(run: RunLocation) -> str:
             hint="`gpuseg status` says what is known of it",
         )
     return content
+
+
+def _scheduler_log(run: RunLocation, *, follow: bool = False) -> Iterator[str]:
+    """Yield the lines of a job whose scheduler keeps them; none of another one.
+
+    Raises
+    ------
+    ResourceError
+        If the scheduler does not answer.
+    """
+    if run.job is None or run.printed is not None:
+        return
+    launcher = launcher_of(run.job.launcher)
+    if isinstance(launcher, PrintsLogs) and launcher.state(run.job.job_id).state != "unknown":
+        yield from launcher.logs(run.job.job_id, follow=follow)
+
+
+def _runs_at_scheduler(run: RunLocation) -> bool:
+    """Whether the scheduler of a job that is queued or runs elsewhere has started it."""
+    if run.job is None or run.printed is not None:
+        return False
+    launcher = launcher_of(run.job.launcher)
+    state = launcher.state(run.job.job_id)
+    return isinstance(launcher, PrintsLogs) and (state.has_ended or state.state == "running")
 
 
 def _refuse_array(run: RunLocation) -> None:
