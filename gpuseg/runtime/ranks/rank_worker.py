@@ -11,6 +11,7 @@ from typing import Any
 from distributed import Security, Worker
 
 from gpuseg.runtime.dask.settings import quiet_logs, settings_for_all, settings_of_started
+from gpuseg.runtime.open_files import raise_open_files
 from gpuseg.runtime.ranks.event_loop import EventLoop
 from gpuseg.runtime.temporary_folder import temporary_folder
 
@@ -138,6 +139,7 @@ def dask_for_ranks() -> Iterator[None]:
     """Set Dask up for a rank."""
     import dask
 
+    raise_open_files()
     with ExitStack() as stack:
         stack.enter_context(quiet_logs())
         settings = settings_for_all()
