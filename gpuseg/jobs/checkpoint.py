@@ -193,7 +193,7 @@ def open_checkpoint(
         except OSError as error:
             raise cannot_write(folder.path, error) from None
         stack.callback(_leave, folder, lock)
-        older = None if fresh else _older(folder, target)
+        older = None if fresh else interrupted_run(target)
         if older is None:
             folder.remove(CHECKPOINT)
             folder.make(CHECKPOINT)
@@ -207,7 +207,7 @@ def open_checkpoint(
 
 def recorded_key(target: Storage) -> Mapping[str, str]:
     """Return the key of an interrupted run of an output; empty if there is none."""
-    record = _older(RunFolder(target), target)
+    record = interrupted_run(target)
     return {} if record is None else record.key
 
 
@@ -232,8 +232,9 @@ def _leave(folder: RunFolder, lock: RunLock) -> None:
         folder.remove_if_empty()
 
 
-def _older(folder: RunFolder, target: Storage) -> RunRecord | None:
+def interrupted_run(target: Storage) -> RunRecord | None:
     """Return the record of an attempt that was interrupted; None if there is none to go on with."""
+    folder = RunFolder(target)
     try:
         values: dict[str, Any] = json.loads(folder.read(_RUN) or b"")
         record = RunRecord(**values)

@@ -94,7 +94,7 @@ class StatusWriter:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._take_back()
-        self._end(*_outcome(error), self._reason(error))
+        self._end(*_outcome(error), self._reason(error), is_kept=self._run.is_kept())
 
     def _beat(self) -> None:
         seconds = _SECONDS if self._run.folder.is_local else _SECONDS_ON_A_STORE
@@ -109,11 +109,13 @@ class StatusWriter:
                 self._write(RunState.RUNNING)
 
     def _end_forced(self) -> None:
-        self._end(*_outcome(Interrupted()))
+        """Write the last status in a forced end; only afterwards the checkpoint is kept."""
+        self._end(*_outcome(Interrupted()), is_kept=is_paused())
 
-    def _end(self, state: RunState, exit_code: int, error: RunError | None = None) -> None:
+    def _end(
+        self, state: RunState, exit_code: int, error: RunError | None = None, *, is_kept: bool
+    ) -> None:
         """Stop the heartbeat, and write the last status or remove it."""
-        is_kept = self._run.is_kept()
         self._stop.set()
         if error is not None:
             self._run.log.add(error.text, "error")

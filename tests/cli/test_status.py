@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -97,16 +98,24 @@ def test_cancel_ends_a_run_and_leaves_nothing(out: Path, capfd: Capture) -> None
     assert call(capfd, "status", out).code == 3
 
 
-def test_a_killed_run_is_lost(out: Path, capfd: Capture) -> None:
+@pytest.mark.parametrize(
+    ("number", "state", "code"),
+    [(signal.SIGKILL, "lost", 4), (signal.SIGTERM, "paused", 75)],
+    ids=["killed", "paused"],
+)
+def test_an_interrupted_run_can_be_given_up(
+    out: Path, capfd: Capture, number: int, state: str, code: int
+) -> None:
     run = start(out)
     wait_for(lambda: shown(capfd, out)["stage"] == "fit")
-    run.kill()
-    run.wait(60)
-    assert shown(capfd, out)["state"] == "lost"
-    assert "fit: started" in call(capfd, "logs", out).out
+    run.send_signal(number)
+    assert run.wait(60) == (-number if number == signal.SIGKILL else code)
+    assert (shown(capfd, out)["state"], shown(capfd, out)["attempt"]) == (state, 1)
     followed = call(capfd, "logs", "-f", out)
-    assert followed.code == 4 and "lost" in followed.err
-    assert call(capfd, "cancel", out).code == 2
+    assert followed.code == code and "fit: started" in followed.out
+    assert call(capfd, "cancel", out).code == 0
+    assert {path.name for path in out.parent.iterdir()} == {"in", "job.toml", "held"}
+    assert call(capfd, "cancel", out).code == 3
 
 
 def break_input(out: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gpuseg.errors import ConfigError, ResourceError
-from gpuseg.io.output.run_folder import CHECKPOINT, STATUS
+from gpuseg.io.output.run_folder import CHECKPOINT, LOG, STATUS
 from gpuseg.io.storage import wrap_store_errors
+from gpuseg.jobs.give_up import give_up
 from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.registry import JobRecord
 from gpuseg.jobs.watch.current_status import current_status, written_status
@@ -26,6 +27,8 @@ _TIMES = 6
 def cancel_run(run: RunLocation) -> RunStatus:
     """End a run as Ctrl-C does, or its job, and wait until it has ended.
 
+    Of a run that has paused, or was lost, what it has kept for its next attempt is removed.
+
     Returns
     -------
     RunStatus
@@ -34,32 +37,24 @@ def cancel_run(run: RunLocation) -> RunStatus:
     Raises
     ------
     ConfigError
-        If it does not run, or runs on another machine without a scheduler known here.
+        If it does not run and has kept nothing, or runs on another machine without a scheduler
+        that is known here.
     DataError
         If there is no such run.
     ResourceError
         If it does not end.
     """
     status = current_status(run)
-    if status.state.has_ended:
-        raise _not_running(run, status)
-    if run.job is not None:
+    if run.job is not None and not status.state.has_ended:
         _cancel_job(run.job)
-        with wrap_store_errors("output", run.output.url):
-            for member in members_of(run, "run"):
-                _note_end(member)
-    elif status.state is not RunState.RUNNING and not _hangs(status):
-        raise _not_running(run, status)
-    elif not is_on_this_machine(status):
-        raise ConfigError(
-            "cancel.other_machine",
-            f"the run is on {status.host}, and this is {socket.gethostname()}",
-            value=run.output.shown_url,
-            hint=f"cancel it on {status.host}"
-            + (f", or its job {status.job_id} of {status.launcher}" if status.job_id else ""),
-        )
-    else:
+        for member in members_of(run, "run"):
+            _discard(member)
+    elif status.state is RunState.RUNNING or _hangs(status):
         _interrupt(run, status)
+    elif run.folder.exists(CHECKPOINT):
+        _discard(run)
+    else:
+        raise _not_running(run, status)
     return status.model_copy(update={"state": RunState.CANCELLED, "exit_code": INTERRUPTED})
 
 
@@ -75,6 +70,14 @@ def _interrupt(run: RunLocation, status: RunStatus) -> None:
     ------
     ConfigError, ResourceError
     """
+    if not is_on_this_machine(status):
+        raise ConfigError(
+            "cancel.other_machine",
+            f"the run is on {status.host}, and this is {socket.gethostname()}",
+            value=run.output.shown_url,
+            hint=f"cancel it on {status.host}"
+            + (f", or its job {status.job_id} of {status.launcher}" if status.job_id else ""),
+        )
     try:
         if not interrupt(status):
             raise _not_running(run, current_status(run))
@@ -126,25 +129,33 @@ def _still_running(name: str) -> ResourceError:
     )
 
 
-def _note_end(run: RunLocation) -> None:
-    """Remove the checkpoint of a cancelled job, and write that it was cancelled."""
-    run.folder.remove(CHECKPOINT)
-    status = written_status(run)
-    if status is not None and not status.state.has_ended:
-        end = {
-            "state": RunState.CANCELLED, "exit_code": INTERRUPTED, "heartbeat": datetime.now(UTC),
-        }  # fmt: skip
-        run.folder.write(STATUS, status.model_copy(update=end).to_bytes())
+def _discard(run: RunLocation) -> None:
+    """Remove what a run has kept for its next attempt; a submitted one is noted as cancelled.
+
+    Raises
+    ------
+    ResourceError
+    """
+    with wrap_store_errors("output", run.output.url):
+        status = written_status(run)
+        if run.folder.exists(CHECKPOINT):
+            give_up(run.output)
+        if run.job is None:
+            for name in (STATUS, LOG):
+                run.folder.remove(name)
+            run.folder.remove_if_empty()
+        elif status is not None and not status.state.has_ended:
+            end = {
+                "state": RunState.CANCELLED, "exit_code": INTERRUPTED,
+                "heartbeat": datetime.now(UTC),
+            }  # fmt: skip
+            run.folder.write(STATUS, status.model_copy(update=end).to_bytes())
 
 
 def _not_running(run: RunLocation, status: RunStatus) -> ConfigError:
-    hints = {
-        RunState.PAUSED: "the same command goes on from its checkpoint, and --fresh begins anew",
-        RunState.LOST: "the same command goes on from its checkpoint, and --fresh begins anew",
-    }
     return ConfigError(
         "cancel.not_running",
         f"nothing runs: its state is {status.state}",
         value=run.output.shown_url,
-        hint=hints.get(status.state, ""),
+        hint="a published output is a folder that you may remove" if status.exit_code == 0 else "",
     )
