@@ -62,7 +62,8 @@ def submit(
         return
     state = wait_for(record, launcher)
     if state.exit_code:
-        print_error(f"job {record.job_id}: {state.reason or state.state}; see {record.folder}")
+        print_error(f"error: job {record.job_id}: {state.reason or state.state}")
+        print_error(f"its log and its job file are in {record.folder}")
         raise SystemExit(state.exit_code)
 
 

@@ -182,10 +182,14 @@ STATES: Mapping[str, tuple[JobState, JobState]] = {
     ),
     "node lost for good": (
         of_scontrol("JobId=1 JobState=NODE_FAIL Reason=NodeDown Requeue=0 ExitCode=0:0"),
-        JobState("failed", 4, "NODE_FAIL (NodeDown)"),
+        JobState(
+            "failed",
+            4,
+            "NODE_FAIL (NodeDown): a node of the job was lost; submitted again, the job goes on",
+        ),
     ),
     "cancelled": (of_sacct("CANCELLED by 0|0:15|None"), JobState("cancelled", 130, "CANCELLED")),
-    "time limit": (of_sacct("TIMEOUT|0:0|TimeLimit"), JobState("failed", 4, "TIMEOUT (TimeLimit)")),
+    "no start": (of_sacct("BOOT_FAIL|0:0|None"), JobState("failed", 4, "BOOT_FAIL")),
     "forgotten": (merged([]), JobState("unknown")),
     "array": (
         merged([JobState("succeeded", 0), JobState("failed", 3), JobState("succeeded", 0)]),

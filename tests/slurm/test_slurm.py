@@ -11,32 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from support.helpers import bits, call, customers, cut, job, manifest_of, toml, write_files
 from support.slurm import SlurmCluster
+from support.slurm_jobs import ended, log_of, submitted
 
 import gpuseg
 from gpuseg.errors import ConfigError
-from gpuseg.jobs.submit.base import JobState
 from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.prepare import prepare
-from gpuseg.jobs.submit.registry import JobRecord, records_of
+from gpuseg.jobs.submit.registry import records_of
 from gpuseg.jobs.submit.submit_job import submit_job
-from gpuseg.jobs.submit.wait_for import wait_for
 
 pytestmark = pytest.mark.slow
-
-TWO_NODES = {"nodes": 2, "cpus": 1, "partition": "low"}
-
-
-def submitted(values: dict[str, Any], **submit: Any) -> JobRecord:
-    launcher = launcher_of("slurm")
-    return submit_job(prepare({**values, "submit": {**TWO_NODES, **submit}}, launcher), launcher)
-
-
-def ended(record: JobRecord) -> JobState:
-    return wait_for(record, launcher_of("slurm"))
-
-
-def log_of(record: JobRecord) -> str:
-    return (Path(record.folder) / "output.txt").read_text()
 
 
 def jobs(folder: Path) -> dict[str, dict[str, Any]]:

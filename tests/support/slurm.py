@@ -120,7 +120,9 @@ class SlurmCluster:
 
     def kill_node(self, node: str) -> None:
         """Kill the daemon of a node and all processes of jobs on it, as a lost machine would."""
-        self._processes.pop(node).kill()
+        daemon = self._processes.pop(node)
+        daemon.kill()
+        daemon.wait()
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get("SLURMD_NODENAME") == node:

@@ -21,6 +21,15 @@ _STATES: dict[str, State] = {
 }  # fmt: skip
 """All others are ends without success: FAILED, TIMEOUT, NODE_FAIL, OUT_OF_MEMORY, PREEMPTED, …"""
 
+_IN_WORDS = {
+    "NODE_FAIL": "a node of the job was lost; submitted again, the job goes on",
+    "JobLaunchFailure": "its first node was lost; submitted again, the job goes on",
+    "TIMEOUT": "its time limit was reached; submitted again, the job goes on",
+    "PREEMPTED": "another job took its nodes; submitted again, the job goes on",
+    "OUT_OF_MEMORY": "it used more memory than it asked for: use more submit.memory or tasks",
+}
+"""Ends that the log of the job cannot explain, by Slurm's state or reason."""
+
 _QUEUED_AGAIN = ("PREEMPTED", "NODE_FAIL")
 """Ends that Slurm follows by another start of the job, if it may be queued again."""
 
@@ -60,6 +69,8 @@ def _state(name: str, exit_code: str, reason: str) -> JobState:
     name = name.split()[0].rstrip("+") if name else ""  # as in "CANCELLED by 0"
     state = _STATES.get(name, "failed" if name else "unknown")
     text = name if reason in ("", "None") else f"{name} ({reason})"
+    if words := _IN_WORDS.get(name, _IN_WORDS.get(reason)):
+        text = f"{text}: {words}"
     code, _, signal = exit_code.partition(":")
     if state == "succeeded":
         return JobState(state, 0, text)

@@ -28,7 +28,7 @@ def wait_for(record: JobRecord, launcher: JobLauncher) -> JobState:
         if state.has_ended:
             return state
         time.sleep(pause)
-        pause = min(pause * 1.2, _MOST_SECONDS)
+        pause = min(pause * 1.1, _MOST_SECONDS)
 
 
 def _as_recorded(record: JobRecord) -> JobState:
