@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ from typing import Any
 import kubernetes_validate
 import pytest
 from support.errors import raises
+from support.helpers import call
 from support.kubernetes_api import KubernetesApi, kubernetes_api
 
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.jobs.submit.base import JobState, Submission
 from gpuseg.jobs.submit.kubernetes import KubernetesLauncher
+from gpuseg.jobs.submit.kubernetes_state import state_of
 from gpuseg.jobs.submit.prepare import prepare
 from gpuseg.jobs.submit.submit_job import submit_job
+from gpuseg.jobs.submit.toml_text import toml_text
 from gpuseg.jobs.submit.yaml_documents import from_yaml, to_yaml
-from gpuseg.jobs.watch.follow_log import follow_log, log_text
-from gpuseg.jobs.watch.locate import locate
 
 VERSIONS = ("1.31", "1.37")
 
@@ -41,11 +42,8 @@ JOB: dict[str, Any] = {
 }  # fmt: skip
 """A job with all keys of Kubernetes."""
 
-STORE = {
-    "key": "AKIA0", "secret": "kept to myself", "endpoint_url": "http://127.0.0.1:9",
-    "config_kwargs": {"retries": {"total_max_attempts": 1}},
-}  # fmt: skip
-"""Options of an object store that this machine does not reach."""
+SECRET = {"path": "memory://shop/customers", "storage_options": {"secret": "kept to myself"}}
+"""The input of a job file with a secret."""
 
 PLAIN: dict[str, Any] = {
     "input": {"path": "/data/customers"},
@@ -171,7 +169,7 @@ def test_jobs_of_an_array_are_jobs_of_one_submission() -> None:
 
 
 def test_manifest_has_no_secrets() -> None:
-    job = changed(PLAIN, input={"path": "s3://shop/customers", "storage_options": STORE})
+    job = changed(PLAIN, input=SECRET)
     text = KubernetesLauncher().render(submission(job))
     assert "kept to myself" not in text
     assert "ConfigMap" not in text
@@ -207,7 +205,11 @@ def test_no_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         KubernetesLauncher().check(submission(JOB))
 
 
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def needs_kubectl(test: Callable[..., None]) -> Callable[..., None]:
+    """Skip a test where there is no kubectl; its calls take a second."""
+    skip = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+    marked: Callable[..., None] = pytest.mark.slow(skip(test))
+    return marked
 
 
 @pytest.fixture
@@ -240,7 +242,7 @@ def test_submit_and_cancel(api: KubernetesApi) -> None:
 
 @needs_kubectl
 def test_namespace_is_the_one_of_the_user_if_none_is_given(api: KubernetesApi) -> None:
-    job = changed(PLAIN, input={"path": "s3://shop/customers", "storage_options": STORE})
+    job = changed(PLAIN, input=SECRET)
     record = submit_job(submission(job), KubernetesLauncher())
     assert record.job_id.startswith("shop.")
     (secret,) = api.of_kind("secrets")
@@ -273,17 +275,17 @@ STATES: dict[str, tuple[dict[str, Any], JobState]] = {
 }  # fmt: skip
 
 
-@needs_kubectl
 @pytest.mark.parametrize("name", STATES)
-def test_states(name: str, api: KubernetesApi) -> None:
+def test_states(name: str) -> None:
     status, expected = STATES[name]
-    launcher = KubernetesLauncher()
-    record = submit_job(submission(JOB), launcher)
-    (job,) = api.of_kind("jobs")
-    job["status"] = status
-    for rank, code in enumerate([3, 143]):
-        add_pod(api, job, rank, code)
-    assert launcher.state(record.job_id) == expected
+    pods = [ended_pod("job", rank, code) for rank, code in enumerate([3, 143])]
+    job = {"metadata": {"name": "job", "namespace": "shop"}, "status": status}
+    assert state_of(job, lambda *_: pods) == expected
+
+
+def test_a_job_whose_pods_are_gone_has_failed() -> None:
+    job = {"metadata": {"name": "job", "namespace": "shop"}, "status": STATES["failed"][0]}
+    assert state_of(job, lambda *_: []).exit_code == 4
 
 
 @needs_kubectl
@@ -301,32 +303,49 @@ def test_an_array_is_in_the_state_of_its_jobs(api: KubernetesApi) -> None:
 
 
 @needs_kubectl
-def test_logs_are_those_of_rank_0(api: KubernetesApi) -> None:
-    launcher = KubernetesLauncher()
-    record = submit_job(submission(JOB), launcher)
+def test_commands(api: KubernetesApi, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(toml_text(JOB))
+    dry = call(capfd, "submit", file, "--to", "kubernetes", "--dry-run")
+    assert from_yaml(dry.out)[-1]["kind"] == "Job"
+    assert api.objects == {}
+    job_id = call(capfd, "submit", file, "--to", "kubernetes").out.strip()
+    assert "queued" in call(capfd, "status", job_id).out
+    again = call(capfd, "submit", file, "--to", "kubernetes")
+    assert (again.code, again.out) == (2, "")
     (job,) = api.of_kind("jobs")
-    for rank in (0, 1):
-        name = add_pod(api, job, rank, 3)
-        api.logs[name] = f"of rank {rank}\nand more\n"
-    assert list(launcher.logs(record.job_id)) == ["of rank 0\n", "and more\n"]
     job["status"] = STATES["failed"][0]
-    assert log_text(locate(record.job_id, "run")) == "of rank 0\nand more\n"
-    shown: list[str] = []
-    code = follow_log(locate(record.job_id, "run"), shown.append)
-    assert ("".join(shown), code) == ("of rank 0\nand more\n", 3)
+    for attempt, rank, code in (1, 0, 4), (1, 1, 4), (2, 0, 3), (2, 1, 3):
+        pod = ended_pod(job["metadata"]["name"], rank, code, attempt)
+        api.objects["pods", "shop", pod["metadata"]["name"]] = pod
+        api.logs[pod["metadata"]["name"]] = f"rank {rank}, attempt {attempt}\n"
+    log = "rank 0, attempt 1\nrank 0, attempt 2\n"
+    assert call(capfd, "logs", job_id) == (0, log, "")
+    assert call(capfd, "logs", "-f", job_id) == (3, log, "")
+    assert "exit code 3" in call(capfd, "status", job_id).out
 
 
-def add_pod(api: KubernetesApi, job: dict[str, Any], rank: int, exit_code: int) -> str:
-    """Add a pod of a Job that has ended, and return its name."""
-    name = f"{job['metadata']['name']}-{rank}-x"
-    labels = {**job["spec"]["template"]["metadata"]["labels"],
+@needs_kubectl
+def test_cancel(api: KubernetesApi, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(toml_text(JOB))
+    job_id = call(capfd, "submit", file, "--to", "kubernetes").out.strip()
+    assert call(capfd, "cancel", job_id).code == 0
+    assert api.objects == {}
+    assert call(capfd, "cancel", job_id).code == 3
+
+
+def ended_pod(job: str, rank: int, exit_code: int, attempt: int = 1) -> dict[str, Any]:
+    """Return a pod of a Job that has ended."""
+    name = f"{job}-{rank}-{'zyx'[attempt]}"  # the controller draws the last part
+    labels = {"app.kubernetes.io/instance": job, "app.kubernetes.io/part-of": job,
               "batch.kubernetes.io/job-completion-index": str(rank)}  # fmt: skip
-    end = {"exitCode": exit_code, "finishedAt": f"2026-01-01T00:00:0{rank}Z"}
-    statuses = [{"name": "gpuseg", "state": {"terminated": end}}]
-    api.objects["pods", "shop", name] = {
+    end = {"exitCode": exit_code, "finishedAt": f"2026-01-01T00:0{attempt}:0{rank}Z"}
+    return {
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": "shop", "labels": labels, "uid": name},
+        "metadata": {"name": name, "namespace": "shop", "labels": labels, "uid": name,
+                     "creationTimestamp": f"2026-01-01T00:0{attempt}:00Z"},
         "spec": {"containers": [{"name": "gpuseg"}]},
-        "status": {"containerStatuses": statuses, "phase": "Failed"},
+        "status": {"containerStatuses": [{"name": "gpuseg", "state": {"terminated": end}}],
+                   "phase": "Failed"},
     }  # fmt: skip
-    return name

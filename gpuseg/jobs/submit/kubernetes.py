@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gpuseg.jobs.submit.kubernetes_manifest import (
     CONTAINER,
     JOB_KEY,
     JOB_LABEL,
+    RANK_LABEL,
     SUBMISSION_LABEL,
     TOKEN_KEY,
     PodJob,
@@ -29,7 +31,8 @@ _MAX_NAME = 63
 
 _CREATED = '-o=jsonpath={.metadata.namespace} {.metadata.name} {.metadata.uid}{"\\n"}'
 
-_RANK_LABEL = "batch.kubernetes.io/job-completion-index"
+_SECONDS = 2.0
+"""Between two looks for the next attempt of a job."""
 
 
 class KubernetesLauncher:
@@ -119,7 +122,7 @@ class KubernetesLauncher:
         kubectl("delete", "jobs", *place, selector, "--ignore-not-found", "--wait=false")
 
     def logs(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
-        """Yield the lines that rank 0 of a job has printed.
+        """Yield the lines that rank 0 has printed in all attempts; follow them until the job ends.
 
         Raises
         ------
@@ -127,9 +130,16 @@ class KubernetesLauncher:
         """
         place, selector = _selected(job_id)
         options = ["-f"] if follow else []
-        yield from kubectl_lines(
-            "logs", *place, f"{selector},{_RANK_LABEL}=0", "-c", CONTAINER, "--tail=-1", *options
-        )
+        shown: set[str] = set()
+        while True:
+            has_ended = not follow or self.state(job_id).state not in ("queued", "running")
+            for pod in _started_pods(place, f"{selector},{RANK_LABEL}=0"):
+                if pod not in shown:
+                    shown.add(pod)
+                    yield from kubectl_lines("logs", *place, pod, "-c", CONTAINER, *options)
+            if has_ended:
+                return
+            time.sleep(_SECONDS)
 
 
 def _new_name(submission: Submission) -> str:
@@ -199,6 +209,16 @@ def _delete(name: str, place: Sequence[str]) -> None:
     kinds = "jobs,services,configmaps,secrets"
     selector = f"-l{SUBMISSION_LABEL}={name}"
     kubectl("delete", kinds, *place, selector, "--ignore-not-found", "--wait=false")
+
+
+def _started_pods(place: Sequence[str], selector: str) -> list[str]:
+    """Return the names of the pods that have printed, or may, the oldest first."""
+    pods = [
+        (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])
+        for pod in kubectl_items("pods", *place, selector)
+        if pod.get("status", {}).get("phase") != "Pending"
+    ]
+    return [name for _, name in sorted(pods)]
 
 
 def _place(namespace: str | None) -> list[str]:

@@ -40,6 +40,9 @@ data have drifted."""
 JOB_LABEL, SUBMISSION_LABEL = "app.kubernetes.io/instance", "app.kubernetes.io/part-of"
 """Labels of all objects with the name of their Job, and of the submission, which may have many."""
 
+RANK_LABEL = "batch.kubernetes.io/job-completion-index"
+"""Label of a pod that Kubernetes adds."""
+
 _LABELS = {"app.kubernetes.io/name": "gpuseg", "app.kubernetes.io/managed-by": "gpuseg"}
 
 

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpuseg.jobs.submit.base import JobState, State
-from gpuseg.jobs.submit.kubernetes_manifest import CONTAINER, JOB_LABEL
+from gpuseg.jobs.submit.kubernetes_manifest import CONTAINER, JOB_LABEL, RANK_LABEL
 
 Find = Callable[..., list[dict[str, Any]]]
 """Finds objects; see `kubectl.kubectl_items`."""
 
-_RANK = "batch.kubernetes.io/job-completion-index"
+_UNKNOWN = 4
+"""Exit code of a job whose pods are gone: it was out of time, or its nodes were."""
 
 _ORDER: tuple[State, ...] = ("running", "queued", "failed", "cancelled", "unknown", "succeeded")
 """States of the jobs of an array; the first one that a job is in is that of the array."""
@@ -46,7 +47,7 @@ def together(states: Sequence[JobState]) -> JobState:
     return min(states, key=lambda each: (_ORDER.index(each.state), -(each.exit_code or 0)))
 
 
-def _exit_code(job: Mapping[str, Any], find: Find) -> int | None:
+def _exit_code(job: Mapping[str, Any], find: Find) -> int:
     """Return the exit code with which a rank ended last, rank 0 before the others.
 
     All ranks of an attempt end with the same, but for those that were ended from outside.
@@ -54,12 +55,12 @@ def _exit_code(job: Mapping[str, Any], find: Find) -> int | None:
     place, name = job["metadata"]["namespace"], job["metadata"]["name"]
     pods = find("pods", f"--namespace={place}", f"-l{JOB_LABEL}={name}")
     ends = [end for pod in pods for end in _ends(pod)]
-    return max(ends)[-1] if ends else None
+    return max(ends)[-1] if ends else _UNKNOWN
 
 
 def _ends(pod: Mapping[str, Any]) -> Iterator[tuple[bool, str, int]]:
     """Yield whether a pod is rank 0, when its container ended, and the exit code."""
-    is_first = pod["metadata"].get("labels", {}).get(_RANK) == "0"
+    is_first = pod["metadata"].get("labels", {}).get(RANK_LABEL) == "0"
     for container in pod.get("status", {}).get("containerStatuses", []):
         end = container.get("state", {}).get("terminated")
         if container["name"] == CONTAINER and end and end["exitCode"]:

@@ -68,15 +68,15 @@ def _register(submission: Submission, launcher: JobLauncher, job_id: str) -> Job
 
 def _refuse_active(submission: Submission, launcher: JobLauncher) -> None:
     """Refuse an output that a job writes to, or is queued to write to."""
-    folders = {str(member.folder): member for member in submission.members}
+    outputs = {redacted(member.output) for member in submission.members}
     for record in all_records():
-        if record.launcher != launcher.name or record.members or record.folder not in folders:
+        if record.launcher != launcher.name or record.members or record.output not in outputs:
             continue
         state = launcher.state(record.job_id)
         if not state.has_ended and state.state != "unknown":
             raise ConfigError(
                 "submit.active", f"job {record.job_id} is {state.state}, and writes this output",
-                value=redacted(folders[record.folder].output), parameter="output.path",
+                value=record.output, parameter="output.path",
                 hint=f"wait for it, or end it with `gpuseg cancel {record.job_id}`",
             )  # fmt: skip
 
