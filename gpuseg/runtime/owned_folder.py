@@ -35,7 +35,7 @@ _ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 20, 0.02
 LOCKS_UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 """Errors of file systems without locks of folders."""
 
-_FOR_THIS_USER = 0o700
+_FOR_THIS_USER, _OF_OTHERS = 0o700, 0o077
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -86,10 +86,13 @@ class OwnedFolder:
         folder = cls.__new__(cls)
         folder.path, folder._handle = path, _opened(path)
         try:
-            if os.fstat(folder._handle).st_uid != os.geteuid():
+            status = os.fstat(folder._handle)
+            if status.st_uid != os.geteuid():
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
             with _locks_may_be_unavailable():
                 fcntl.flock(folder._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if status.st_mode & _OF_OTHERS:  # it was about to be published
+                os.fchmod(folder._handle, stat.S_IMODE(status.st_mode) & ~_OF_OTHERS)
         except OSError:
             folder.release()
             raise
@@ -146,7 +149,7 @@ def share_as_usual(folder: Path) -> None:
     OSError
     """
     usual = folder / _USUAL
-    usual.mkdir()
+    usual.mkdir(exist_ok=True)  # a killed process may have left it
     mode = stat.S_IMODE(usual.stat().st_mode)
     usual.rmdir()
     if mode != stat.S_IMODE(folder.stat().st_mode):  # not all file systems have modes

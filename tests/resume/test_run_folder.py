@@ -12,7 +12,7 @@ from support.errors import raises
 
 from gpuseg.errors import ResourceError
 from gpuseg.io.output.base import check_free
-from gpuseg.io.output.run_folder import RunFolder
+from gpuseg.io.output.run_folder import RunFolder, make_private
 from gpuseg.io.storage import Storage
 
 
@@ -55,6 +55,8 @@ def test_the_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / ".out._run", 12345, -1)
     with raises("run_folder.not_yours", ResourceError):
         RunFolder(target(tmp_path / "out")).read("status.json")
+    with raises("run_folder.not_yours", ResourceError):  # where a job is submitted
+        make_private(tmp_path / ".out._run")
 
 
 def test_an_object_store_has_it_in_the_output(memory: Any) -> None:

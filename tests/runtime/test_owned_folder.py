@@ -101,3 +101,13 @@ def test_a_folder_is_shared_as_usual_once_it_is_published(
             assert names(folder.path) == []
     finally:
         os.umask(before)
+
+
+def test_a_folder_that_is_taken_over_is_for_this_user_alone(tmp_path: Path) -> None:
+    left = OwnedFolder(tmp_path, "x-")
+    (left.path / ".usual").mkdir()
+    share_as_usual(left.path)
+    left.release()
+    with OwnedFolder.adopted(left.path) as folder:
+        assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+        assert names(folder.path) == []

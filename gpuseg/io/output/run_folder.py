@@ -66,10 +66,7 @@ class RunFolder:
         if not self.is_local:
             return
         root = Path(self.path)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            root.mkdir(_OURS_ALONE)
-        self._check_private(root)
+        make_private(root)
         if name:
             (root / name).mkdir(_OURS_ALONE, parents=True, exist_ok=True)
 
@@ -106,7 +103,7 @@ class RunFolder:
         if self.is_local:
             if not os.path.lexists(self.path):
                 return None
-            self._check_private(Path(self.path))
+            _check_private(Path(self.path))
         try:
             content: bytes = self.fs.cat_file(self.file(name))
         except FileNotFoundError:
@@ -188,23 +185,39 @@ class RunFolder:
             with suppress(FileNotFoundError):
                 self.fs.rm(path, recursive=True)
 
-    def _check_private(self, root: Path) -> None:
-        """Refuse a folder of another user; take the rights of others from one of this user.
 
-        Raises
-        ------
-        ResourceError
-        """
-        status = root.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise ResourceError(
-                "run_folder.not_yours",
-                f"{root} is not a folder of this user",
-                rule="a run keeps its state in a folder that only its user can change",
-                hint="remove it, or name another output",
-            )
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            root.chmod(_OURS_ALONE)
+def make_private(folder: Path) -> None:
+    """Create a folder for this user alone; parents are as others have them.
+
+    Raises
+    ------
+    ResourceError
+        If it exists and belongs to another user, or is not a folder.
+    OSError
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(_OURS_ALONE)
+    _check_private(folder)
+
+
+def _check_private(root: Path) -> None:
+    """Refuse a folder of another user; take the rights of others from one of this user.
+
+    Raises
+    ------
+    ResourceError
+    """
+    status = root.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise ResourceError(
+            "run_folder.not_yours",
+            f"{root} is not a folder of this user",
+            rule="a run keeps its state in a folder that only its user can change",
+            hint="remove it, or name another output",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        root.chmod(_OURS_ALONE)
 
 
 def open_private(path: Path, flags: int) -> BinaryIO:

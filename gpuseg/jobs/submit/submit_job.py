@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.io.output.run_folder import make_private
 from gpuseg.jobs.submit.base import JobLauncher, Submission
 from gpuseg.jobs.submit.registry import JobRecord, all_records, now, write_record
 from gpuseg.jobs.submit.toml_text import toml_text
@@ -11,8 +12,6 @@ from gpuseg.redaction import redacted
 
 SUBMISSION = "submit.json"
 """In the folder of each job: the record of its submission."""
-
-_OURS_ALONE = 0o700
 
 
 def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
@@ -79,12 +78,6 @@ def _refuse_active(submission: Submission, launcher: JobLauncher) -> None:
                 value=record.output, parameter="output.path",
                 hint=f"wait for it, or end it with `gpuseg cancel {record.job_id}`",
             )  # fmt: skip
-
-
-def make_private(folder: Path) -> None:
-    """Create a folder for this user alone; parents are as others have them."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=_OURS_ALONE, exist_ok=True)
 
 
 def link(path: Path, target: Path) -> None:
