@@ -39,6 +39,15 @@ _OTHERS: Mapping[str, frozenset[str]] = {
 """What may be loaded, beside records of gpuseg, by module."""
 
 
+_VALUE_PACKAGES = tuple(
+    f"gpuseg.{name}."
+    for name in (
+        *("numerics", "preprocessing", "algorithms", "model_selection", "monitoring", "lineage"),
+        *("features", "profiling"),
+    )
+)
+"""Packages whose classes hold values, and do nothing else when they are made."""
+
 _DAMAGED = (AttributeError, EOFError, ImportError, LookupError, TypeError, ValueError)
 """What the unpickler raises for bytes that are no pickle, or that of another version."""
 
@@ -76,13 +85,13 @@ class _Loader(pickle.Unpickler):
             return super().find_class(module, name)
         if module.startswith("gpuseg.") and "." not in name:
             found = super().find_class(module, name)
-            if _is_record(found):
+            if isinstance(found, type) and (
+                module.startswith(_VALUE_PACKAGES) or _is_record(found)
+            ):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is not a value")
 
 
-def _is_record(found: Any) -> bool:
-    """Whether it is a class of values: a dataclass, a named tuple or an enumeration."""
-    if not isinstance(found, type):
-        return False
+def _is_record(found: type[Any]) -> bool:
+    """Whether it is a dataclass, a named tuple or an enumeration."""
     return is_dataclass(found) or issubclass(found, Enum | tuple)

@@ -13,6 +13,7 @@ import pytest
 
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.parquet.ids import IdRange
+from gpuseg.monitoring.distance_sums import DistanceSums
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.runtime.kept_items import Keep, KeepingItems
@@ -77,7 +78,10 @@ def test_records_are_the_same_when_loaded() -> None:
     table = pa.table({"x": [1, 2], "y": pa.array(["a", "b"]).dictionary_encode()})
     part = Part("part-00000.parquet", 3, 99, IdRange(1, 3), days)
     others = (datetime.now(UTC), {1, 2}, np.float64(0.5), range(3), np.array(["a", None]).tolist())
-    values = loads(dumps([table, part, others, np.arange(3)]))
+    sums = DistanceSums(2)
+    sums.add(np.array([0, 1, 1]), np.array([0.5, 1, 2], np.float32))
+    values = loads(dumps([table, part, others, np.arange(3), sums]))
+    assert values[4].means(np.array([1, 2])) == [0.5, 1.5]
     assert values[0].equals(table) and values[1].picked_ids.equals(days)
     assert replace(values[1], picked_ids=None) == replace(part, picked_ids=None)
     assert values[2] == others and values[3].tolist() == [0, 1, 2]
