@@ -63,7 +63,8 @@ class RunStatus(Record):
     n_pass: Count | None = None
     """Passes over the rows that the stage has done; null in a stage without passes."""
     rows: Count | None = None
-    """Rows that the stage has done, those of all its passes; null where it counts none."""
+    """Rows that the stage has done, those of all its passes; null where it counts none. A run that
+    has succeeded has all its rows here."""
     total_rows: Count | None = None
     """Rows that the stage will have done at its end; null where that is not known."""
     rows_per_second: Number = None

@@ -179,10 +179,14 @@ class StatusWriter:
             launcher=self._run.job.launcher,
             job_id=self._run.job.job_id,
             size=self._run.job.size,
-            **self._counts(),
+            **(self._counts() if state is not RunState.SUCCEEDED else self._all_rows()),
         )
         folder.write(STATUS, status.to_bytes())
         self._run.log.flush(folder)
+
+    def _all_rows(self) -> dict[str, Any]:
+        """Return the rows of a run that has succeeded."""
+        return {"rows": self._run.progress.rows or None}
 
     def _counts(self) -> dict[str, Any]:
         """Return the stage, and how far it is."""

@@ -171,6 +171,7 @@ def test_a_submitted_job_is_watched_by_its_id(out: Path, capfd: Capture) -> None
     by_id, by_path = shown(capfd, job_id), shown(capfd, out)
     assert by_id == by_path
     assert (by_id["state"], by_id["exit_code"], by_id["job_id"]) == ("succeeded", 0, job_id)
+    assert by_id["rows"] == 600 and by_id["stage"] is None
     assert "fit: started" in Path(run_folder(out).file(LOG)).read_text()
 
 
