@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from support.helpers import THOROUGH
 
 import gpuseg
 from gpuseg.profiling import association_rules as mining
@@ -119,7 +120,7 @@ def as_rules(result: Any) -> list[Rule]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(6 if THOROUGH else 3))
 def test_rules_are_their_definition(seed: int) -> None:
     baskets = baskets_of(seed)
     result = mined(baskets)

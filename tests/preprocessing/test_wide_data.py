@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.helpers import read_parts
+from support.helpers import in_turn, read_parts
 
 import gpuseg
 from gpuseg.numerics.reproducible_sums import finer_magic, finer_magics, grid_magic, grid_magics
@@ -30,8 +30,7 @@ def correlated(n: int = 500, d: int = 40) -> np.ndarray:
     return x.astype(np.float32)
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.95, 1.0])
-@pytest.mark.parametrize("block", [128, 3])
+@pytest.mark.parametrize(("threshold", "block"), in_turn([0.5, 0.95, 1.0], [128, 3], step=2))
 def test_correlated_pairs_are_those_of_all_pairs(
     threshold: float, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

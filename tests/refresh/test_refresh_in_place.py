@@ -19,6 +19,7 @@ from support.errors import raises
 from support.helpers import (
     bits,
     customers,
+    in_turn,
     job,
     leftovers,
     listing,
@@ -47,8 +48,9 @@ def in_place(folder: Path, older: Path | str, **options: Any) -> dict[str, Any]:
     return job(folder / "newer", older, output={"overwrite": True, **options})
 
 
-@pytest.mark.parametrize("of", ["older", "scored"])
-@pytest.mark.parametrize("mode", ["score", "warm", "append"])
+@pytest.mark.parametrize(
+    ("of", "mode"), in_turn(["older", "scored"], ["score", "warm", "append"], step=2)
+)
 def test_a_refresh_in_place_is_one_beside(of: str, mode: str, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / of, tmp_path / of)
     append = mode == "append"

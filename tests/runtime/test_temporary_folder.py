@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.helpers import in_turn
 
 from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
 from gpuseg.runtime.temporary_folder import temporary_folder
@@ -29,8 +30,9 @@ HOLDERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("holder", HOLDERS)
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("holder", "sent"), in_turn(HOLDERS, [signal.SIGKILL, signal.SIGINT], step=2)
+)
 def test_a_folder_goes_with_its_process_or_with_the_next_one(
     tmp_path: Path, holder: str, sent: signal.Signals
 ) -> None:
