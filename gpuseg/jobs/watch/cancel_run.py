@@ -45,7 +45,7 @@ def cancel_run(run: RunLocation) -> RunStatus:
         If it does not end.
     """
     status = current_status(run)
-    if run.job is not None and not status.state.has_ended:
+    if run.job is not None and not status.state.has_ended and not _has_ended(run.job):
         _cancel_job(run.job)
         for member in members_of(run, "run"):
             _discard(member)
@@ -99,16 +99,17 @@ def _cancel_job(job: JobRecord) -> None:
     ConfigError, ResourceError
     """
     launcher = launcher_of(job.launcher)
-
-    def has_ended() -> bool:
-        state = launcher.state(job.job_id)
-        return state.has_ended or state.state == "unknown"
-
     for _ in range(_TIMES):
         launcher.cancel(job.job_id)
-        if _ends(has_ended, _SECONDS_TO_END / _TIMES):
+        if _ends(lambda: _has_ended(job), _SECONDS_TO_END / _TIMES):
             return
     raise _still_running(f"job {job.job_id}")
+
+
+def _has_ended(job: JobRecord) -> bool:
+    """Whether a job is over; the same output may have a run that was started by hand since."""
+    state = launcher_of(job.launcher).state(job.job_id)
+    return state.has_ended or state.state == "unknown"
 
 
 def _ends(has_ended: Callable[[], bool], seconds: float) -> bool:

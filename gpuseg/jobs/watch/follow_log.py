@@ -98,13 +98,10 @@ def follow_log(run: RunLocation, show: Callable[[str], None]) -> int:
     _refuse_array(run)
     seconds = _SECONDS if run.folder.is_local else _SECONDS_ON_A_STORE
     tail, seen = LogTail(run), None
-    is_printed = False
     try:
+        for line in _scheduler_log(run, follow=True):
+            show(line)
         while True:
-            if not is_printed and _runs_at_scheduler(run):
-                is_printed = True
-                for line in _scheduler_log(run, follow=True):
-                    show(line)
             with wrap_store_errors("output", run.output.url):
                 status = _status_or_none(run, seen)
                 _show_new(tail, show)
@@ -159,15 +156,6 @@ def _scheduler_log(run: RunLocation, *, follow: bool = False) -> Iterator[str]:
     launcher = launcher_of(run.job.launcher)
     if isinstance(launcher, PrintsLogs) and launcher.state(run.job.job_id).state != "unknown":
         yield from launcher.logs(run.job.job_id, follow=follow)
-
-
-def _runs_at_scheduler(run: RunLocation) -> bool:
-    """Whether the scheduler of a job that is queued or runs elsewhere has started it."""
-    if run.job is None or run.printed is not None:
-        return False
-    launcher = launcher_of(run.job.launcher)
-    state = launcher.state(run.job.job_id)
-    return isinstance(launcher, PrintsLogs) and (state.has_ended or state.state == "running")
 
 
 def _refuse_array(run: RunLocation) -> None:
