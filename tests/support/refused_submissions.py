@@ -54,6 +54,23 @@ REFUSED_SUBMISSIONS: dict[str, RefusedSubmission] = {
     "many tasks here": RefusedSubmission(
         "submit.too_many_tasks_here", "submit.tasks", {"submit": {"tasks": 5000}}, "local"
     ),
+    "no image": RefusedSubmission("submit.no_image", "submit.image", {}, "kubernetes"),
+    "path that pods do not have": RefusedSubmission(
+        "submit.path_not_in_pods", "output.path",
+        {
+            "input": {"path": "/data/in"},
+            "submit": {"image": "gpuseg:1", "memory": "4GiB", "claims": {"shop": "/data"}},
+        },
+        "kubernetes",
+    ),
+    "key of ids that pods do not have": RefusedSubmission(
+        "submit.key_not_in_secrets", "submit.secrets",
+        {
+            "input": {"path": "/data/in", "id": "customer", "id_hash_key_env": "SHOP_KEY"},
+            "submit": {"image": "gpuseg:1", "memory": "4GiB", "claims": {"shop": "/data"}},
+        },
+        "kubernetes",
+    ),
     "no such scheduler": RefusedSubmission("submit.unknown_kind", "--to", {}, "slrum"),
     "array without values": RefusedSubmission("array.malformed", None, {}, array=("segment.k",)),
     "array over outputs": RefusedSubmission("array.key", None, {}, array=("output.path=a,b",)),
