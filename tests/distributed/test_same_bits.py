@@ -115,6 +115,9 @@ def test_in_process(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    "case", ["synthetic", "retail"] if THOROUGH else ["retail"], indirect=True, scope="module"
+)
+@pytest.mark.parametrize(
     ("workers", "refiled"), [(1, False), (2, False), (2, True)] if THOROUGH else [(2, True)]
 )
 def test_on_dask(
