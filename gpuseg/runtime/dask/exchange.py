@@ -30,7 +30,7 @@ class PiecesLost(Exception):
 
 
 @dataclass(frozen=True)
-class Holder:
+class PieceHolder:
     """A worker with pieces for a receiver.
 
     Attributes
@@ -66,7 +66,7 @@ async def take_pieces(
     exchange: str,
     receiver: int,
     n_shards: int,
-    holders: Sequence[Holder],
+    holders: Sequence[PieceHolder],
     dask_worker: Worker,
 ) -> CallOutcome:
     """Fetch the pieces of a receiver and call a function of its shard on them."""
@@ -82,7 +82,7 @@ async def join_pieces(
     exchange: str,
     receiver: int,
     n_shards: int,
-    holders: Sequence[Holder],
+    holders: Sequence[PieceHolder],
     dask_worker: Worker,
 ) -> CallOutcome:
     """Fetch the pieces of a receiver and join them."""
@@ -94,13 +94,13 @@ async def join_pieces(
 
 
 async def _fetch(
-    worker: Worker, exchange: str, receiver: int, n_shards: int, holders: Sequence[Holder]
+    worker: Worker, exchange: str, receiver: int, n_shards: int, holders: Sequence[PieceHolder]
 ) -> list[Any]:
     """Return the pieces for a receiver in the order of the shards; None where there is none."""
     pieces: list[Any] = [None] * n_shards
     turns = asyncio.Semaphore(_REQUESTS)
 
-    async def fetch(holder: Holder) -> None:
+    async def fetch(holder: PieceHolder) -> None:
         if holder.address == worker.address:
             given = _given(exchange, receiver, holder.shards)
         else:
@@ -115,7 +115,9 @@ async def _fetch(
     return pieces
 
 
-async def _ask(worker: Worker, holder: Holder, exchange: str, receiver: int) -> list[Any] | None:
+async def _ask(
+    worker: Worker, holder: PieceHolder, exchange: str, receiver: int
+) -> list[Any] | None:
     """Ask another worker for pieces; None if it cannot be reached, or has them no longer."""
     try:
         answer = await getattr(worker.rpc(holder.address), _OPERATION)(

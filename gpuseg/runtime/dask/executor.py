@@ -36,7 +36,7 @@ from gpuseg.formatting import count
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.dask.call_tree import WorkerCall, WorkerCalls, branches, call_tree
 from gpuseg.runtime.dask.exchange import (
-    Holder,
+    PieceHolder,
     PiecesLost,
     join_pieces,
     split_shard,
@@ -777,12 +777,12 @@ class _Holders:
     ----------
     exchange : str
         Run and name.
-    by_receiver : dict of int to list of Holder
+    by_receiver : dict of int to list of PieceHolder
         The workers with pieces that are not empty.
     """
 
     exchange: str
-    by_receiver: dict[int, list[Holder]]
+    by_receiver: dict[int, list[PieceHolder]]
 
     @classmethod
     def from_splits(
@@ -796,12 +796,12 @@ class _Holders:
         return cls(
             exchange,
             {
-                receiver: [Holder(worker, tuple(held)) for worker, held in by_worker.items()]
+                receiver: [PieceHolder(worker, tuple(held)) for worker, held in by_worker.items()]
                 for receiver, by_worker in shards.items()
             },
         )
 
-    def of(self, receiver: int) -> list[Holder]:
+    def of(self, receiver: int) -> list[PieceHolder]:
         """Return the workers with pieces for a receiver."""
         return self.by_receiver.get(receiver, [])
 
