@@ -42,7 +42,7 @@ WORKERS, REPEATS, QUICK_REPEATS, QUICK = 2, 9, 3, 0.1
 
 
 @dataclass(frozen=True)
-class Case:
+class ExchangeCase:
     """Rows to cluster."""
 
     title: str
@@ -53,9 +53,9 @@ class Case:
 
 
 CASES = (
-    Case("blobs", blobs, 1_000_000, 8, 1.0),
-    Case("uniform", uniform, 2_000_000, 4, 0.005),
-    Case("wide", blobs, 500_000, 32, 2.0),
+    ExchangeCase("blobs", blobs, 1_000_000, 8, 1.0),
+    ExchangeCase("uniform", uniform, 2_000_000, 4, 0.005),
+    ExchangeCase("wide", blobs, 500_000, 32, 2.0),
 )
 
 PIECE_BYTES = 500_000_000
@@ -82,7 +82,7 @@ def load(place: tuple[str, int, int], context: TaskContext) -> Shard:
     return Shard(np.load(file, mmap_mode="r")[start:end].copy(), first_row=start)
 
 
-def clustered(executor: Executor, case: Case) -> None:
+def clustered(executor: Executor, case: ExchangeCase) -> None:
     """Cluster the rows that the workers have."""
     params = DBSCANParams(eps=case.eps, min_samples=MIN_SAMPLES)
     fit_dbscan(executor, params, "numba", distances=False)

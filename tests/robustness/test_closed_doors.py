@@ -22,7 +22,7 @@ import pyarrow.csv
 import pytest
 from support.helpers import THOROUGH, customers, job, toml
 from support.launched_ranks import srun
-from support.stranger import Request, reached_by_stranger
+from support.stranger import Targets, reached_by_stranger
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,13 +69,13 @@ class HeldRun:
 
     def ports(self) -> list[tuple[str, int]]:
         """Return where the processes listen, for each address of this machine."""
-        found = set()
+        listening = set()
         for connection in self._connections("inet"):
             if connection.status == psutil.CONN_LISTEN:
                 ip = connection.laddr.ip
                 hosts = machine_addresses() if ip in ("0.0.0.0", "::") else [ip]
-                found |= {(host, connection.laddr.port) for host in hosts}
-        return sorted(found)
+                listening |= {(host, connection.laddr.port) for host in hosts}
+        return sorted(listening)
 
     def sockets(self) -> list[str]:
         """Return the paths of their Unix sockets."""
@@ -102,11 +102,11 @@ class HeldRun:
 
     def _each(self, look: Callable[[psutil.Process], list[Any]]) -> list[Any]:
         """Return what all processes have; some of Dask's live for a moment only."""
-        found = []
+        results = []
         for process in self.processes:
             with suppress(psutil.NoSuchProcess):
-                found += look(process)
-        return found
+                results += look(process)
+        return results
 
 
 def machine_addresses() -> list[str]:
@@ -170,8 +170,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_another_user_reaches_nothing_of_a_run(place: Path, cluster: str) -> None:
     with held(cluster, place) as run:
         ports, paths = run.ports(), run.paths()
-        request = Request(ports, run.sockets(), paths, [each.pid for each in run.processes])
-        reached = reached_by_stranger(request)
+        targets = Targets(ports, run.sockets(), paths, [each.pid for each in run.processes])
+        reached = reached_by_stranger(targets)
         open_to_all = {str(place / name) for name in ("in.csv", "job.toml", "tmp", "here")}
         assert reached == {
             f"path {path}" for path in paths if path in open_to_all or is_installed(path)
@@ -180,7 +180,7 @@ def test_another_user_reaches_nothing_of_a_run(place: Path, cluster: str) -> Non
         assert SECRET not in words and "PRIVATE KEY" not in words
         # What must be closed was there.
         assert bool(ports) == (cluster != "local")
-        assert bool(request.sockets) == (cluster == "dask")
+        assert bool(targets.sockets) == (cluster == "dask")
         for pattern in (
             "here/.out.staging-*/part-*.parquet", "here/.out._run/status.json", *OF_RUN[cluster]
         ):  # fmt: skip
@@ -190,7 +190,7 @@ def test_another_user_reaches_nothing_of_a_run(place: Path, cluster: str) -> Non
     out = place / "here" / "out"
     assert stat.S_IMODE(out.stat().st_mode) == 0o777
     written = [str(path) for path in (out, *out.rglob("*"))]
-    assert reached_by_stranger(Request(paths=written)) == {f"path {path}" for path in written}
+    assert reached_by_stranger(Targets(paths=written)) == {f"path {path}" for path in written}
 
 
 def is_installed(path: str) -> bool:
@@ -205,10 +205,10 @@ def test_the_stranger_finds_open_doors(place: Path, two_workers: dict[str, Any])
         server.bind(str(place / "socket"))
         (place / "socket").chmod(0o777)
         server.listen()
-        request = Request(
+        targets = Targets(
             [(host, int(port))], [str(place / "socket")], [str(place), str(place / "open")]
         )
-        assert reached_by_stranger(request) == {
+        assert reached_by_stranger(targets) == {
             f"port {host}:{port} as HTTP", f"port {host}:{port} as Dask, plain",
             f"socket {place}/socket", f"path {place}", f"path {place}/open",
         }  # fmt: skip

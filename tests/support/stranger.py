@@ -1,6 +1,6 @@
 """Another user of this machine, who tries to reach a run: its ports, sockets, files and processes.
 
-``python -m support.stranger`` starts as root, reads a `Request` as JSON, tries all of it once as
+``python -m support.stranger`` starts as root, reads a `Targets` as JSON, tries all of it once as
 root, so that nothing is left to import, gives up its rights, tries again, and prints as JSON what
 it has reached.
 """
@@ -38,7 +38,7 @@ _OF_PROCESS = ("environ", "mem", "fd", "cwd")
 
 
 @dataclass(frozen=True)
-class Request:
+class Targets:
     """What to try: addresses of TCP, paths of Unix sockets, files and folders, and processes."""
 
     ports: list[tuple[str, int]] = field(default_factory=list)
@@ -47,23 +47,23 @@ class Request:
     pids: list[int] = field(default_factory=list)
 
 
-def reached_by_stranger(request: Request) -> set[str]:
+def reached_by_stranger(targets: Targets) -> set[str]:
     """Return what the process of another user reaches, as texts such as ``path /tmp/a``."""
     done = subprocess.run(
         [sys.executable, "-m", "support.stranger"], cwd=Path(__file__).parents[1],
-        input=json.dumps(asdict(request)), capture_output=True, text=True, check=False,
+        input=json.dumps(asdict(targets)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _attempts(request: Request) -> Iterator[tuple[str, Callable[[], bool]]]:
+def _attempts(targets: Targets) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Yield the name of each attempt, and a function that returns whether it succeeds."""
-    contexts = {"without a certificate": ssl.create_default_context(), "with its own": _own()}
+    contexts = {"without a certificate": ssl.create_default_context(), "with its own": _self_made()}
     contexts["without a certificate"].check_hostname = False
     security = {"plain": Security(), "with its own certificate": new_credentials()}
     arguments = {how: each.get_connection_args("client") for how, each in security.items()}
-    for host, port in request.ports:
+    for host, port in targets.ports:
         where = f"{host}:{port}"
         yield f"port {where} as HTTP", lambda at=(host, port): _answers_http(at)
         for how, context in contexts.items():
@@ -78,16 +78,16 @@ def _attempts(request: Request) -> Iterator[tuple[str, Callable[[], bool]]]:
                 f"port {where} as Dask, {how}",
                 lambda address=f"{scheme}://{where}", each=each: _answers_dask(address, each),
             )
-    for path in request.sockets:
+    for path in targets.sockets:
         yield f"socket {path}", lambda path=path: _accepts(path)
-    for path in request.paths:
+    for path in targets.paths:
         yield f"path {path}", lambda path=path: _opens(path) or os.access(path, os.W_OK)
-    for pid in request.pids:
+    for pid in targets.pids:
         for name in _OF_PROCESS:
             yield f"process {pid} {name}", lambda path=f"/proc/{pid}/{name}": _opens(path)
 
 
-def _own() -> ssl.SSLContext:
+def _self_made() -> ssl.SSLContext:
     context: ssl.SSLContext = new_credentials().get_connection_args("client")["ssl_context"]
     return context
 
@@ -144,7 +144,7 @@ def _reached(attempts: list[tuple[str, Callable[[], bool]]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    attempts = list(_attempts(Request(**json.load(sys.stdin))))
+    attempts = list(_attempts(Targets(**json.load(sys.stdin))))
     _reached(attempts)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
