@@ -75,7 +75,11 @@ def _check_keys(submit: SubmitSpec, launcher: JobLauncher) -> None:
                 "submit.secret_in_environment", f"{name} looks like a secret",
                 parameter="submit.environment",
                 rule="what is here is written into the script",
-                hint="export it in the shell that submits: the tasks have its environment",
+                hint=(
+                    'name its place: secrets = { NAME = "SECRET/KEY" }'
+                    if launcher.runs_elsewhere
+                    else "export it in the shell that submits: the tasks have its environment"
+                ),
             )  # fmt: skip
 
 
