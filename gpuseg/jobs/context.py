@@ -27,6 +27,7 @@ from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.resume_key import key_of_input, key_of_job
 from gpuseg.jobs.run_log import RunLog
 from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.shared_output import refuse_output_not_shared
 from gpuseg.jobs.status_writer import StatusWriter, Watched
 from gpuseg.jobs.text_inputs import STAGED
 from gpuseg.jobs.workers import WORKER_MODULES
@@ -370,6 +371,7 @@ def open_sections(
                     while_waiting,
                 )
             )  # fmt: skip
+            refuse_output_not_shared(resolved.cluster, output.staging)
         if checkpoint is None:
             yield OpenRun(plan, run_id, started, reporter, output, executor)
             return

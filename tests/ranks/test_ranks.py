@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from support.helpers import (
     leftovers,
     listing,
     manifest_of,
+    read_parts,
     toml,
     write_files,
 )
@@ -158,3 +161,91 @@ def test_ranks_end_without_rank_zero_and_an_older_output_stays(tmp_path: Path, j
     assert {rank: each.code for rank, each in ended.items()} == {0: -9, 1: 4}
     assert "rank 0 of 2 has ended" in ended[1].err
     assert listing(tmp_path / "out") == before
+
+
+def pod(rank: int, size: int) -> dict[str, str]:
+    """Return the environment of a pod of an Indexed Job."""
+    return {"JOB_COMPLETION_INDEX": f"{rank}", "GPUSEG_SIZE": f"{size}", "GPUSEG_RANKS_SECRET": KEY}
+
+
+def pod_with_other_secret(rank: int, size: int) -> dict[str, str]:
+    return {**pod(rank, size), "GPUSEG_RANKS_SECRET": f"{rank}" * len(KEY)}
+
+
+KEY = "0123456789abcdef" * 2
+
+
+def met_at_an_address(folder: Path, data: Path, **runtime: Any) -> Path:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"localhost:{free.getsockname()[1]}"
+    runtime = {"rendezvous": "address", "address": address, **runtime}
+    return job_file(folder, data, runtime, **KMEANS)
+
+
+@pytest.mark.slow
+def test_ranks_meet_at_an_address(tmp_path: Path, jobs: Jobs) -> None:
+    file = met_at_an_address(tmp_path, jobs.data)
+    with launched(tmp_path, ["run", str(file)], 2, pod) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [0, 0], ended
+    assert table_and_model(tmp_path / "out") == jobs.expected["kmeans"]
+
+
+@pytest.mark.slow
+def test_a_rank_with_another_secret_cannot_join(tmp_path: Path, jobs: Jobs) -> None:
+    file = met_at_an_address(tmp_path, jobs.data, start_timeout=3.0)
+    with launched(tmp_path, ["run", str(file)], 2, pod_with_other_secret) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [4, 4]
+    assert "rank 1 of 2 has not come" in ended[0].err
+    assert "has not met rank 0" in ended[1].err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a process its own mounts")
+def test_an_output_that_is_not_shared_is_noticed_at_the_start(tmp_path: Path, jobs: Jobs) -> None:
+    file = met_at_an_address(tmp_path, jobs.data)
+    alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"']
+    (tmp_path / "outputs").mkdir()
+    command = ["run", str(file), "--set", f"output.path={tmp_path / 'outputs' / 'out'}"]
+    wrapper = [*alone, str(tmp_path / "outputs")]
+    with launched(tmp_path, command, 2, pod, wrappers={1: wrapper}) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [4, 4]
+    assert all("rank 1 on" in each.err and "cannot see" in each.err for each in ended.values())
+
+
+@pytest.mark.slow
+def test_other_commands_run_on_ranks(tmp_path: Path, jobs: Jobs) -> None:
+    gpuseg.run(job_of(jobs.data, tmp_path / "older", **KMEANS))
+    for name, command in {
+        "scored": ["score", "older", str(jobs.data), "scored", "--cluster", "ranks"],
+        "out": ["refresh", str(job_file(tmp_path, jobs.data, {}, **KMEANS)), "--from", "older"],
+    }.items():
+        with launched(tmp_path, command, 2, torchrun) as ranks:
+            ended = ranks.wait()
+        assert [each.code for each in ended.values()] == [0, 0], ended
+        assert manifest_of(tmp_path / name)["executor"]["cluster"] == "ranks"
+        assert read_parts(tmp_path / name)["segment"] == read_parts(tmp_path / "older")["segment"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="silence is noticed after half a minute")
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_rank_that_is_stopped_holds_nobody_up(tmp_path: Path, jobs: Jobs, stopped: int) -> None:
+    gpuseg.run(job_of(jobs.data, tmp_path / "expected", **SLOW))
+    file = job_file(tmp_path, jobs.data, {}, **SLOW)
+    with launched(tmp_path, ["run", str(file)], 3, torchrun) as ranks:
+        ranks.await_text(0, "prepare ")
+        ranks.processes[stopped].send_signal(signal.SIGSTOP)
+        others = {rank: ranks.processes[rank] for rank in range(3) if rank != stopped}
+        codes = {rank: process.wait(120) for rank, process in others.items()}
+        ranks.processes[stopped].send_signal(signal.SIGCONT)
+        ended = ranks.wait()
+    if stopped:
+        assert codes == {0: 0, 2: 0}
+        assert table_and_model(tmp_path / "out") == table_and_model(tmp_path / "expected")
+    else:
+        assert codes == {1: 4, 2: 4}
+        assert not (tmp_path / "out").exists()
+    assert ended[stopped].code == 4

@@ -66,8 +66,8 @@ class Ranks:
     launcher : Launcher
     absent : tuple of int
         Ranks that are not started.
-    variables : dict, optional
-        Further variables of the environment.
+    wrappers : dict, optional
+        By rank: the start of a command that takes that of the rank as further arguments.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Ranks:
         size: int,
         launcher: Launcher,
         absent: tuple[int, ...] = (),
-        variables: dict[str, str] | None = None,
+        wrappers: dict[int, list[str]] | None = None,
     ) -> None:
         given = {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
         self.folder, self.processes = folder, dict[int, psutil.Popen]()
         for rank in set(range(size)) - set(absent):
             with self._file(rank, "out").open("wb") as out, self._file(rank, "err").open("wb") as e:
                 self.processes[rank] = psutil.Popen(
-                    [sys.executable, "-m", "gpuseg", *command], cwd=folder, stdout=out, stderr=e,
-                    env={**given, **launcher(rank, size), **(variables or {})},
+                    [*(wrappers or {}).get(rank, []), sys.executable, "-m", "gpuseg", *command],
+                    cwd=folder, stdout=out, stderr=e, env={**given, **launcher(rank, size)},
                 )  # fmt: skip
 
     def wait(self, seconds: float = SECONDS) -> dict[int, Ended]:
@@ -121,11 +121,11 @@ def launched(
     size: int,
     launcher: Launcher,
     absent: tuple[int, ...] = (),
-    variables: dict[str, str] | None = None,
+    wrappers: dict[int, list[str]] | None = None,
 ) -> Iterator[Ranks]:
     """Start a command several times; at the end no process of them may be left."""
     folder.mkdir(exist_ok=True)
-    ranks = Ranks(folder, command, size, launcher, absent, variables)
+    ranks = Ranks(folder, command, size, launcher, absent, wrappers)
     try:
         yield ranks
         children = [p for p in psutil.process_iter() if _is_of(p, ranks.folder)]

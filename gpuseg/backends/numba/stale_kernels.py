@@ -40,13 +40,13 @@ def _sources(folders: Iterable[str]) -> Iterator[Path]:
 
 def _cache_folders() -> set[Path]:
     """Return the folders with the cached kernels of the imported modules."""
-    # Lists, because another thread may import a module meanwhile.
-    loaded = list(sys.modules.items())
+    # Copies, which are made in one step: another thread may import a module meanwhile.
+    loaded = sys.modules.copy().items()
     modules = [module for name, module in loaded if name.startswith(f"{_PACKAGE}.")]
     kernels = [
         value
         for module in modules
-        for value in list(vars(module).values())
+        for value in vars(module).copy().values()
         if isinstance(value, Dispatcher)
     ]
     return {Path(kernel.stats.cache_path) for kernel in kernels if kernel.stats.cache_path}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from os.path import lexists
 from typing import Any
 
 from distributed import Client, Scheduler
@@ -102,17 +103,10 @@ class OpenRanks:
             with suppress(*FAILED):  # another part of the run may need the memory
                 executor.forget_shards()
 
-    def see(self, path: str) -> list[str]:
-        """Return the names of the ranks that do not see a file or folder.
-
-        Raises
-        ------
-        ResourceError
-        """
-        from os.path import lexists
-
+    def blind_to(self, path: str) -> list[str]:
+        """Return the names of the ranks that do not see a file or folder."""
         seen = self.client.run(lexists, path, on_error="return")
-        return [self._name_of(worker) for worker, sees in seen.items() if sees is not True]
+        return sorted(self._name_of(worker) for worker, sees in seen.items() if sees is not True)
 
     def tell(self, end: RunEnd) -> None:
         """Tell the other ranks how the run has ended, and wait until they have left."""

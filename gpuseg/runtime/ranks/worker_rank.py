@@ -65,12 +65,12 @@ def serve_rank(
     """
     expect_end()
     deadline = time.monotonic() + options.start_timeout
+    for name in modules:
+        import_module(name)
     with dask_for_ranks():
         worker = _join(environment, rendezvous, options, deadline)
         if worker is None:
             raise _rank_zero_missing(environment, rendezvous, options)
-        for name in modules:
-            import_module(name)
         while (end := _work(environment, worker)) is None:
             worker = _join(environment, rendezvous, options, time.monotonic() + _REJOIN_SECONDS)
             if worker is None:
