@@ -230,6 +230,24 @@ def test_other_commands_run_on_ranks(tmp_path: Path, jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
+def test_paused_ranks_go_on_with_the_same_command(tmp_path: Path, jobs: Jobs) -> None:
+    gpuseg.run(job_of(jobs.data, tmp_path / "expected", **SLOW))
+    file = job_file(tmp_path, jobs.data, {}, **SLOW)
+    with launched(tmp_path, ["run", str(file)], 2, torchrun) as ranks:
+        ranks.await_text(0, "prepare ")
+        for process in ranks.processes.values():
+            process.send_signal(signal.SIGTERM)
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [75, 75], ended
+    with launched(tmp_path, ["run", str(file)], 2, torchrun) as ranks:
+        ended = ranks.wait()
+    assert [each.code for each in ended.values()] == [0, 0], ended
+    assert "goes on (attempt 2)" in ended[0].err
+    assert table_and_model(tmp_path / "out") == table_and_model(tmp_path / "expected")
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not THOROUGH, reason="silence is noticed after half a minute")
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_rank_that_is_stopped_holds_nobody_up(tmp_path: Path, jobs: Jobs, stopped: int) -> None:

@@ -15,7 +15,7 @@ from distributed import Client, Scheduler
 from gpuseg.errors import ConfigError, ResourceError, set_key
 from gpuseg.runtime.dask.credentials import credentials_of
 from gpuseg.runtime.dask.executor import DaskExecutor
-from gpuseg.runtime.interrupts import Interrupted, interrupts_deferred, raise_if_interrupted
+from gpuseg.runtime.interrupts import interrupts_deferred, raise_if_interrupted
 from gpuseg.runtime.key_pair import new_key_pair
 from gpuseg.runtime.ranks.addresses import LOOPBACK, addresses
 from gpuseg.runtime.ranks.environment import RankEnvironment
@@ -229,7 +229,7 @@ def open_ranks(
         except BaseException as error:
             with interrupts_deferred():
                 end = RunEnd.by(error, environment.describe())
-            if not isinstance(error, Interrupted) and end.error != "ranks.missing":
+            if end.error and end.error != "ranks.missing":
                 ranks.await_late()
             with interrupts_deferred():
                 ranks.tell(end)

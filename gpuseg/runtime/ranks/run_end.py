@@ -37,10 +37,12 @@ class RunEnd:
     @classmethod
     def by(cls, error: BaseException, rank: str) -> RunEnd:
         """Return the end by an exception on the rank with a name."""
+        if (code := code_of_interrupt()) is not None:  # the exception may be any
+            return cls(code, "", f"{rank} was told to end")
         if isinstance(error, GpusegError):
             return cls(error.exit_code, error.code, f"{rank} has ended the run: {error}")
         if isinstance(error, Interrupted | KeyboardInterrupt):
-            return cls(code_of_interrupt() or INTERRUPTED, "", f"{rank} was interrupted")
+            return cls(INTERRUPTED, "", f"{rank} was interrupted")
         if isinstance(error, SystemExit) and isinstance(error.code, int):
             return cls(error.code, "", f"{rank} has ended the run")
         return cls(1, "ranks.rank_zero_failed", f"{rank} has failed ({type(error).__name__})")

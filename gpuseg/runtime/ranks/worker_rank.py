@@ -93,8 +93,9 @@ def _work(environment: RankEnvironment, worker: RankWorker) -> RunEnd | None:
                 asked = time.monotonic()
         return await_end(_LOOK_SECONDS)
     except Interrupted:
-        await_end(_END_SECONDS)
-        raise
+        if (end := await_end(_END_SECONDS)) is None:
+            raise
+        return end
     finally:
         worker.close()
 
