@@ -47,11 +47,13 @@ class CountedStage:
     ----------
     done : int
         Units that are done.
+    text : str
+        Its current state, as it is shown.
     """
 
     def __init__(self, shown: Stage, name: str, total: int | None, unit: str) -> None:
         self.shown, self.name, self.total, self.unit = shown, name, total, unit
-        self.done = 0
+        self.done, self.text = 0, ""
         self._started = time.perf_counter()
         self._ended: float | None = None
         self._lock = threading.Lock()
@@ -72,6 +74,7 @@ class CountedStage:
         self.shown.advance(amount)
 
     def status(self, text: str) -> None:
+        self.text = text
         self.shown.status(text)
 
 

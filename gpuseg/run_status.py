@@ -60,6 +60,8 @@ class RunStatus(Record):
     """Identifier of the run; null before it has begun."""
     stage: str | None = None
     """Stage in which the run is, or was at its end."""
+    detail: str | None = None
+    """What the stage shows of itself, such as the inertia after the last pass."""
     n_pass: Count | None = None
     """Passes over the rows that the stage has done; null in a stage without passes."""
     rows: Count | None = None

@@ -87,6 +87,7 @@ def _print_status(status: "RunStatus") -> None:
         "error": None if status.error is None else f"{status.error.text} ({status.error.code})",
         "stage": status.stage
         and status.stage + (f", {counted(status.n_pass, 'passes')}" if status.n_pass else ""),
+        "detail": status.detail,
         "rows": None if status.rows is None else _rows(status),
         "heartbeat": status.heartbeat and f"{(now - status.heartbeat).total_seconds():,.0f} s ago",
         "started": status.started and f"{status.started:%Y-%m-%d %H:%M:%S} UTC",

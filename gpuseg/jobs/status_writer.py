@@ -193,7 +193,7 @@ class StatusWriter:
         stage = self._run.progress.last
         if stage is None:
             return {}
-        counts: dict[str, Any] = {"stage": stage.name}
+        counts: dict[str, Any] = {"stage": stage.name, "detail": stage.text or None}
         rows = 0
         if stage.unit == _PASSES:
             counts["n_pass"], rows = stage.done, stage.done * self._run.progress.rows
