@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.errors import raises
-from support.held_run import start_held, wait_for
+from support.held_run import holding_python, start_held, wait_for
 from support.helpers import call, customers, job, leftovers, manifest_of, toml, write_files
 
 from gpuseg.errors import DataError
@@ -148,13 +148,7 @@ def test_a_submitted_run_that_failed_keeps_status_and_log(out: Path, capfd: Capt
 
 def submit(out: Path, capfd: Capture, *options: str) -> str:
     """Submit the job to this machine, and wait until its run is in a stage; return its id."""
-    python = out.parent / "python"
-    tests = Path(__file__).parents[1]
-    python.write_text(
-        f"#!/bin/sh\nshift 2\nexport PYTHONPATH={tests}\n"
-        f'exec {sys.executable} -m support.held_run fit {out.parent} "$@"\n'
-    )
-    python.chmod(0o700)
+    python = holding_python("fit", out.parent)
     here = ["--to", "local", "--set", f"submit.python={python}"]
     outcome = call(capfd, "submit", out.parent / "job.toml", *here, *options)
     assert outcome.code == 0, outcome.err

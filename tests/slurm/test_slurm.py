@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.helpers import bits, call, customers, cut, job, manifest_of, toml, write_files
+from support.held_run import holding_python, wait_for
+from support.helpers import (
+    bits,
+    call,
+    customers,
+    cut,
+    job,
+    leftovers,
+    manifest_of,
+    toml,
+    write_files,
+)
 from support.slurm import SlurmCluster
 from support.slurm_jobs import ended, log_of, submitted
 
@@ -80,8 +92,27 @@ def test_exit_code_status_and_log(
     assert job_id.isdigit()
     assert "FAILED" in outcome.err
     assert "exit code 3" in call(capfd, "status", job_id).out
-    assert "spend" in (tmp_path / ".out._run/output.txt").read_text()
+    followed = call(capfd, "logs", "-f", job_id)
+    assert followed.code == 3 and "spend" in followed.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_running_job_is_watched_and_cancelled(
+    slurm: SlurmCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> Any:
+        return json.loads(call(capfd, "status", record.job_id, "--json").out)
+
+    python = str(holding_python("fit", tmp_path))
+    record = submitted(jobs(tmp_path)["kmeans"], python=python)
+    wait_for(lambda: status()["stage"] == "fit")
+    shown = status()
+    assert (shown["state"], shown["launcher"], shown["size"]) == ("running", "slurm", 2)
+    assert call(capfd, "cancel", record.job_id).code == 0
+    assert (status()["state"], status()["exit_code"]) == ("cancelled", 130)
+    assert call(capfd, "logs", "-f", record.job_id).code == 130
+    assert not (tmp_path / "kmeans").exists() and leftovers(tmp_path) == []
+    assert {"checkpoint", "ranks"}.isdisjoint(path.name for path in Path(record.folder).iterdir())
 
 
 def test_array_and_cancel(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -58,6 +58,17 @@ def start_held(stage: str, folder: Path, *arguments: str) -> subprocess.Popen[by
     return process
 
 
+def holding_python(stage: str, folder: Path) -> Path:
+    """Return a program for `submit.python`, whose runs wait in a stage."""
+    path = folder / "python"
+    path.write_text(
+        f"#!/bin/sh\nshift 2\nexport PYTHONPATH={Path(__file__).parents[1]}\n"
+        f'exec {sys.executable} -m support.held_run {stage} {folder} "$@"\n'
+    )
+    path.chmod(0o700)
+    return path
+
+
 if __name__ == "__main__":
     shown = Holding(sys.argv[1], Path(sys.argv[2]))
     progress.for_standard_error = lambda: shown
