@@ -130,6 +130,16 @@ class Checkpoint:
             )
         )  # fmt: skip
 
+    def make_folder(self, name: str) -> str | None:
+        """Return a folder that outlives an interruption; None where the output is no local one."""
+        if not self._folder.is_local:
+            return None
+        try:
+            self._folder.make(f"{CHECKPOINT}/{name}")
+        except OSError as error:
+            raise cannot_write(self._folder.path, error) from None
+        return self._folder.file(f"{CHECKPOINT}/{name}")
+
     def executor(
         self, executor: Executor, log: Callable[[str], None], placeholders: Mapping[str, str]
     ) -> JournaledExecutor:

@@ -331,7 +331,10 @@ def open_sections(
 
         def make_folder(resolved: ResolvedJob) -> Storage:
             if resolved.cluster.is_on_this_machine:
-                folder = stack.enter_context(temporary_folder())
+                checkpoint = checkpoint_of(resolved.target)
+                folder = None if checkpoint is None else checkpoint.make_folder(STAGED)
+                if folder is None:
+                    folder = stack.enter_context(temporary_folder())
                 placeholders[folder] = STAGED
                 return Storage.from_url(folder, {}, "folder")
             staging = stage_output(resolved.target).staging
