@@ -38,7 +38,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     source = write_files(tmp_path / "in", [customers(600)])
     output = tmp_path / "out"
-    (tmp_path / "job.toml").write_text(toml(job(source, output)))
+    (tmp_path / "job.toml").write_text(toml(job(source, output, runtime={"backend": "numpy"})))
     return output
 
 
