@@ -13,6 +13,7 @@ from support.helpers import Outcome
 from fuzzing.limited_memory import limited_memory
 from fuzzing.pages import check_text
 from gpuseg.cli.app import main
+from gpuseg.runtime.exit_codes import SIGNALS
 
 EXIT_CODES = {0, 2, 3}
 """What a command may end with: 1 is an internal error, and no case lacks memory, disk or GPUs."""
@@ -32,7 +33,7 @@ def call_command(folder: Path, arguments: Sequence[str], input: Path | None = No
         A file for standard input.
     """
     output, errors = folder / "stdout", folder / "stderr"
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     arguments_before = sys.argv
     sys.argv = ["gpuseg", *arguments]
     try:

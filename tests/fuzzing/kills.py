@@ -41,10 +41,11 @@ SECONDS_TO_RECOVER = 150.0
 SECONDS_OF_CHILDREN = 10.0
 """How long other processes of a run may outlive its driver."""
 
-_EXIT_CODES = {0, 4, 130}
+_EXIT_CODES = {0, 4, 75, 130}
 
 _OUTPUT = re.compile(
-    r"(note|warning|error): |interrupted$|[a-z][a-z ]{9} +\d+\.\d s( |$)|\d+ (note|warning)s?"
+    r"(note|warning|error): |interrupted$|paused; the same command goes on from here$"
+    r"|[a-z][a-z ]{9} +\d+\.\d s( |$)|\d+ (note|warning)s?"
 )
 """What a run may write to standard error."""
 
@@ -146,7 +147,7 @@ class KillFuzzer:
         assert not run.outlived, f"outlived the driver: {run.outlived}"
         k = _complete(out, kind)
         assert k in ((NEW,) if run.code == 0 else (OLD, NEW)), f"exit {run.code}, output of {k}"
-        if killed:
+        if killed or run.code in (4, 75):
             job = self._job(kind, "local", NEW, out, out.parent.parent / "job.toml")
             again = subprocess.run(
                 _command(job), env=_environment(scratch), capture_output=True, text=True

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from gpuseg.runtime.exit_codes import SIGNALS
 from gpuseg.runtime.interrupts import (
     Interrupted,
     Signals,
@@ -23,7 +24,7 @@ from gpuseg.runtime.interrupts import (
 def arrived() -> Iterator[list[int]]:
     """The signals that this process has handled."""
     numbers: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, lambda number, frame: numbers.append(number))
     yield numbers

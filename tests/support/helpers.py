@@ -24,6 +24,7 @@ from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.storage import Storage
 from gpuseg.runtime.executor import TaskContext
+from gpuseg.runtime.exit_codes import SIGNALS
 from gpuseg.sharding.shard import Shard
 
 FEATURES = ("recency", "orders", "spend")
@@ -191,7 +192,7 @@ def _toml_value(value: Any) -> str:
 def call(capfd: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) -> Outcome:
     """Call the command line in this process, as its entry point does."""
     before = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     capfd.readouterr()
     sys.argv = ["gpuseg", *map(os.fspath, arguments)]
     try:
