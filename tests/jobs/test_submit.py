@@ -25,6 +25,7 @@ import gpuseg
 from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.jobs.submit.arrays import read_axis, variants
 from gpuseg.jobs.submit.base import JobState, Submission
+from gpuseg.jobs.submit.exit_code import run_exit_code
 from gpuseg.jobs.submit.forecast import forecast_job
 from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.prepare import prepare
@@ -32,6 +33,7 @@ from gpuseg.jobs.submit.registry import all_records, records_of
 from gpuseg.jobs.submit.slurm_states import merged, of_sacct, of_scontrol
 from gpuseg.jobs.submit.toml_text import toml_text
 from gpuseg.jobs.time_limit import seconds_of
+from gpuseg.run_status import RunState, RunStatus
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +249,18 @@ def test_array_on_this_machine(
     assert {each.output for each in all_records() if each.job_id in whole.members} == {
         str(each) for each in outputs
     }
+
+
+def test_exit_code_of_a_run_that_lost_a_task(tmp_path: Path, values: dict[str, Any]) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(toml(job(tmp_path / "in", tmp_path / "out")))
+    assert run_exit_code(str(file), 0) == 4  # it has no status
+    heartbeat = datetime(2026, 1, 2, tzinfo=UTC)
+    ended = RunStatus(state=RunState.PAUSED, output="out", exit_code=75, heartbeat=heartbeat)
+    (tmp_path / ".out._run").mkdir(mode=0o700)
+    (tmp_path / ".out._run/status.json").write_bytes(ended.to_bytes())
+    assert run_exit_code(str(file), heartbeat.timestamp() - 1) == 75
+    assert run_exit_code(str(file), heartbeat.timestamp() + 1) == 4  # of an earlier run
 
 
 def test_task_that_does_not_see_its_job(tmp_path: Path, values: dict[str, Any]) -> None:

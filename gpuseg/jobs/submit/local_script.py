@@ -17,13 +17,17 @@ run_job() {
       GPUSEG_ATTEMPT=$attempt TASK >>"$1"/output.txt 2>&1 &
     tasks+=($!)
   done
-  worst=0
+  ends=()
   for task in "${tasks[@]}"; do
     wait "$task"; code=$?
     while kill -0 "$task" 2>/dev/null; do wait "$task"; code=$?; done  # a signal ends `wait`
-    if [ "$code" -gt "$worst" ]; then worst=$code; fi
+    ends+=("$code")
   done
-  return "$worst"
+  # The first task drives the run; if it was killed, the others say so.
+  for code in "${ends[@]}"; do
+    if [ "$code" -le 130 ]; then return "$code"; fi
+  done
+  return 4
 }
 keep() { echo "$1" >"$2"/EXIT_CODE.part && mv "$2"/EXIT_CODE.part "$2"/EXIT_CODE; }
 pass_on() { ended=yes; kill "-$1" "${tasks[@]}" 2>/dev/null; }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gpuseg.errors import ConfigError
 from gpuseg.jobs.submit.base import Submission
-from gpuseg.jobs.submit.task_command import preparation, task_command
+from gpuseg.jobs.submit.task_command import preparation, python_of, task_command
 
 PAUSED = 75
 """Exit code of a run that goes on when it is started again."""
@@ -30,18 +30,21 @@ def slurm_script(submission: Submission) -> str:
         For a path that no line of a script can have.
     """
     submit, resources = submission.submit, submission.resources
-    job_file = '"$folder"/job.toml'
+    job_file, python = '"$folder"/job.toml', python_of(submit)
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {directive}" for directive in _directives(submission)),
         "# Written by gpuseg submit. Slurm passes on the environment of the shell that submits.",
         f"folder={_folder(submission)}",
         *preparation(submit.environment, submit.setup),
-        "ended_by_slurm=",
+        "ended_by_slurm= started=$(date +%s)",
         "trap 'ended_by_slurm=yes' TERM",
         f"srun --ntasks={resources.tasks} --cpus-per-task={resources.cpus_per_task} "
         f"--kill-on-bad-exit=0 {task_command(submit, job_file)}",
         "code=$?",
+        'if [ "$code" -gt 128 ] && [ "$code" != 130 ]; then  # a task was killed',
+        f'  {python} -m gpuseg.jobs.submit.exit_code {job_file} "$started"; code=$?',
+        "fi",
         f'if [ "$code" = {PAUSED} ] && [ -z "$ended_by_slurm" ] '
         f'&& [ "${{SLURM_RESTART_COUNT:-0}}" -lt {submit.restarts} ]; then',
         f'  scontrol requeue "$SLURM_JOB_ID" && sleep {_ENDING_SECONDS}',

@@ -25,9 +25,13 @@ def task_command(submit: SubmitSpec, job_file: str) -> str:
     job_file : str
         In the notation of the shell, such as ``"$folder"/job.toml``.
     """
-    python = shlex.quote(submit.python or sys.executable)
-    code = f'{_TASK}exec {python} -m gpuseg run "$1"'
+    code = f'{_TASK}exec {python_of(submit)} -m gpuseg run "$1"'
     return f"sh -c {shlex.quote(code)} gpuseg {job_file}"
+
+
+def python_of(submit: SubmitSpec) -> str:
+    """Return the interpreter of the tasks, for a script."""
+    return shlex.quote(submit.python or sys.executable)
 
 
 def preparation(environment: Mapping[str, str], setup: Sequence[str]) -> list[str]:
