@@ -220,8 +220,8 @@ def test_job_on_this_machine(
     tmp_path: Path, values: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "job.toml"
-    file.write_text(toml(values))
-    outcome = call(capfd, "submit", file, "--to", "local", "--wait", "--json")
+    file.write_text(toml({**values, "submit": {"cpus": 1, "tasks": 2, "kind": "local"}}))
+    outcome = call(capfd, "submit", file, "--wait", "--json")
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
     gpuseg.run({**values, "output": {"path": str(tmp_path / "here")}})
