@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.helpers import bits, customers, cut, job, write_files
-from support.launched_ranks import launched
+from support.launched_ranks import Ranks, launched
 
 import gpuseg
 from gpuseg.jobs.submit.kubernetes import KubernetesLauncher
@@ -22,29 +24,49 @@ SEGMENTS: dict[str, dict[str, Any]] = {
     "DBSCAN": {"algorithm": "dbscan", "eps": 0.6, "min_samples": 4},
 }
 
+LONG = {"n_clusters": 30, "n_init": 60, "tol": 0.0, "max_iter": 60, "random_state": 0}
+"""Takes some seconds on a few thousand rows."""
+
+
+def pods_of(folder: Path, segment: dict[str, Any], rows: int = 600) -> Pod:
+    """Run a job here, into `local` of a folder, and return what pods would run, into `pods`."""
+    source = write_files(folder / "in", cut(customers(rows), rows // 2, rows // 2))
+    gpuseg.run(job(source, folder / "local") | {"segment": segment})
+    submit = {"image": "gpuseg:1", "tasks": RANKS, "cpus": 1, "claims": {"shop": str(folder)}}
+    values = job(source, folder / "pods") | {"segment": segment, "submit": submit}
+    launcher = KubernetesLauncher()
+    return Pod(launcher.render(prepare(values, launcher)), folder)
+
+
+def has_same_bits(folder: Path) -> bool:
+    """Whether the pods have written the rows and the model of the run here."""
+    rows_and_model = slice(2)  # the rest says how many shards there were
+    return bits(folder / "pods")[rows_and_model] == bits(folder / "local")[rows_and_model]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEGMENTS)
 def test_pods_give_the_bits_of_a_local_run(name: str, tmp_path: Path) -> None:
-    source = write_files(tmp_path / "in", cut(customers(600), 400, 200))
-    segment = {"segment": SEGMENTS[name]}
-    gpuseg.run(job(source, tmp_path / "local") | segment)
-    submit = {"image": "gpuseg:1", "tasks": RANKS, "cpus": 1, "claims": {"shop": str(tmp_path)}}
-    values = job(source, tmp_path / "pods") | segment | {"submit": submit}
-    launcher = KubernetesLauncher()
-    pod = Pod(launcher.render(prepare(values, launcher)), tmp_path)
-    with launched(
-        tmp_path / "ranks", pod.command, RANKS, index_of, variables=pod.variables
-    ) as ranks:
+    pod = pods_of(tmp_path, SEGMENTS[name])
+    with pod.started(tmp_path / "ranks") as ranks:
         ended = ranks.wait()
     assert [each.code for each in ended.values()] == [0] * RANKS, ended
-    rows_and_model = slice(2)  # the rest says how many shards there were
-    assert bits(tmp_path / "pods")[rows_and_model] == bits(tmp_path / "local")[rows_and_model]
+    assert has_same_bits(tmp_path)
 
 
-def index_of(rank: int, size: int) -> dict[str, str]:
-    """Return what the controller of Indexed Jobs adds to a container."""
-    return {"JOB_COMPLETION_INDEX": str(rank)}
+@pytest.mark.slow
+def test_pods_that_are_evicted_go_on_when_they_are_started_again(tmp_path: Path) -> None:
+    pod = pods_of(tmp_path, LONG, rows=4_000)
+    with pod.started(tmp_path / "first") as first:
+        first.await_text(0, "prepare ")
+        for process in first.processes.values():
+            process.send_signal(signal.SIGTERM)
+        paused = first.wait()
+    assert [each.code for each in paused.values()] == [75] * RANKS, paused
+    with pod.started(tmp_path / "second") as second:
+        ended = second.wait()
+    assert [each.code for each in ended.values()] == [0] * RANKS, ended
+    assert has_same_bits(tmp_path)
 
 
 class Pod:
@@ -85,6 +107,14 @@ class Pod:
         assert given.pop("GPUSEG_RANKS_SECRET") == "", "it comes from a Secret"
         del given["NUMBA_CACHE_DIR"], given["HOME"]  # the kernels that the tests have compiled
         self.variables = {**given, "GPUSEG_RANKS_SECRET": "0" * 64}
+
+    def environment(self, rank: int, size: int) -> dict[str, str]:
+        """Return the variables of a pod, with what the controller of Indexed Jobs adds."""
+        return {**self.variables, "JOB_COMPLETION_INDEX": str(rank)}
+
+    def started(self, folder: Path, absent: tuple[int, ...] = ()) -> AbstractContextManager[Ranks]:
+        """Start the pods; a folder takes what they print."""
+        return launched(folder, self.command, RANKS, self.environment, absent)
 
 
 def free_port() -> int:
