@@ -84,14 +84,14 @@ class _Loader(pickle.Unpickler):
         if name in _OTHERS.get(module, ()):
             return super().find_class(module, name)
         if module.startswith("gpuseg.") and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and (
-                module.startswith(_VALUE_PACKAGES) or _is_record(found)
+            named = super().find_class(module, name)
+            if isinstance(named, type) and (
+                module.startswith(_VALUE_PACKAGES) or _is_record(named)
             ):
-                return found
+                return named
         raise pickle.UnpicklingError(f"{module}.{name} is not a value")
 
 
-def _is_record(found: type[Any]) -> bool:
+def _is_record(named: type[Any]) -> bool:
     """Whether it is a dataclass, a named tuple or an enumeration."""
-    return is_dataclass(found) or issubclass(found, Enum | tuple)
+    return is_dataclass(named) or issubclass(named, Enum | tuple)

@@ -58,7 +58,7 @@ def labels(shard: Shard, context: TaskContext) -> Labels:
     return shard.labels, shard.core, shard.distance
 
 
-class Run:
+class ResumedFit:
     """Attempts of one run, each in another executor."""
 
     def __init__(self, folder: Path, x: Rows, n_shards: int, weighted: bool = False) -> None:
@@ -99,7 +99,9 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rows]:
 def test_a_fit_goes_on_after_each_step(
     tmp_path: Path, rows: Rows, n_shards: int, weighted: bool
 ) -> None:
-    whole, run = (Run(tmp_path / name, rows, n_shards, weighted) for name in ("whole", "run"))
+    whole, run = (
+        ResumedFit(tmp_path / name, rows, n_shards, weighted) for name in ("whole", "run")
+    )
     whole.attempt()
     assert "count_local" in run.attempt(killed_at="connect_local")
     assert run.attempt(killed_at="assign_local") == [
@@ -112,14 +114,14 @@ def test_a_fit_goes_on_after_each_step(
     assert run.attempt(killed_at="labels")[0] == "find_local"
     assert run.attempt() == ["labels"]
     assert repr(run.fit) == repr(whole.fit)
-    for found, expected in zip(run.labels, whole.labels, strict=True):
-        for one, other in zip(found, expected, strict=True):
+    for ours, theirs in zip(run.labels, whole.labels, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
             assert one.dtype == other.dtype
             assert np.array_equal(one, other)
 
 
 def test_a_fit_begins_again_where_its_files_are_damaged(tmp_path: Path, rows: Rows) -> None:
-    whole, run = (Run(tmp_path / name, rows, 3) for name in ("whole", "run"))
+    whole, run = (ResumedFit(tmp_path / name, rows, 3) for name in ("whole", "run"))
     whole.attempt()
     run.attempt(killed_at="assign_local")
     saved = tmp_path / "run/dbscan/connected-00001.npz"
@@ -128,9 +130,35 @@ def test_a_fit_begins_again_where_its_files_are_damaged(tmp_path: Path, rows: Ro
     assert repr(run.fit) == repr(whole.fit)
 
 
+def relabel(shard: Shard, context: TaskContext) -> None:
+    assert shard.labels is not None
+    shard.labels = shard.labels + 1
+
+
+def test_a_rebuilt_shard_has_the_labels_of_the_last_fit(tmp_path: Path, rows: Rows) -> None:
+    checkpoint = CheckpointFolder(fsspec.filesystem("file"), str(tmp_path), True)
+    steps: list[tuple[Any, Any]] = []
+
+    class Recording(LocalExecutor):
+        def apply(self, function: Any, *args: Any, per_shard: Any = None) -> list[Any]:  # type: ignore[override]
+            steps.append((function, (*args, *(() if per_shard is None else (per_shard[0],)))))
+            return super().map(function, *args, per_shard=per_shard)
+
+    executor = JournaledExecutor(Recording(2), LocalJournal(tmp_path / "journal"), checkpoint)
+    executor.load(build, [(rows, 0, None)])
+    for _ in range(2):  # as where a worker was lost after the first fit
+        fit_dbscan(executor, DBSCANParams(eps=0.35, min_samples=8), "numba")
+        executor.apply(relabel)
+    expected = executor.map(labels)[0]
+    rebuilt, context = build((rows, 0, None), TaskContext()), TaskContext()
+    for function, args in steps:
+        function(rebuilt, context, *args)
+    assert np.array_equal(labels(rebuilt, context)[0], expected[0])
+
+
 def test_short_fits_save_their_labels_alone(tmp_path: Path, rows: Rows) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_units, "_MAX_SHARE", 0.0)
-        Run(tmp_path / "run", rows, 1).attempt()
+        ResumedFit(tmp_path / "run", rows, 1).attempt()
     names = {path.name for path in (tmp_path / "run/dbscan").iterdir()}
     assert names == {"labels-00000.npz"}

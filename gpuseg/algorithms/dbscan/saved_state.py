@@ -9,9 +9,10 @@ may be repeated in the lineage of a shard, and only the last one costs anything.
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,13 @@ from gpuseg.numerics.distance_metrics import Metric, embed
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.executor import CacheLost, TaskContext
+from gpuseg.runtime.varies_by_run import AnyId
 from gpuseg.sharding.shard import Shard
 
 _ROWS, _LABELS = "rows", "labels"
+
+_FIT = "fit of the labels"
+"""Key of the cache for the fit that a shard has the labels of."""
 
 _Arrays = Mapping[str, NDArray[Any]]
 
@@ -54,6 +59,8 @@ class SavedFit:
     weights : FixedPointWeights
     has_moved : bool
         Whether partitions have rows of other shards.
+    id : str
+        Differs for each fit, also those that begin again after a loss.
     """
 
     folder: CheckpointFolder
@@ -62,6 +69,7 @@ class SavedFit:
     eps_bounds: EpsBounds
     weights: FixedPointWeights
     has_moved: bool
+    id: AnyId = field(default_factory=lambda: AnyId(uuid4().hex))
 
     def write(self, name: str, number: int, arrays: _Arrays) -> None:
         """Write arrays of the shard with a number."""
@@ -165,19 +173,24 @@ def save_labels(shard: Shard, context: TaskContext, saved: SavedFit, number: int
     if shard.distance is not None:
         arrays["distance"] = shard.distance
     saved.write(_LABELS, number, arrays)
+    shard.cache[_FIT] = saved.id
 
 
 def restore_labels(shard: Shard, context: TaskContext, saved: SavedFit, number: int) -> None:
     """Give a shard that was built again its result.
 
-    Where it cannot be read, the shard has none: a step that needs it lets the fit begin again.
+    A shard that is built again may have the labels of an earlier fit that was lost, changed by
+    later steps. Where the result cannot be read, the shard has none: a step that needs it lets the
+    fit begin again.
     """
-    if shard.labels is not None:
+    if shard.cache.get(_FIT) == saved.id:
         return
+    shard.labels = None
     try:
         arrays = saved.read(_LABELS, number)
     except CacheLost:
         return
+    shard.cache[_FIT] = saved.id
     label = arrays["label"]
     shard.labels, shard.labels_by_model = label, [label]
     shard.core = np.unpackbits(arrays["core"], count=len(label)).view(bool)

@@ -27,7 +27,7 @@ _FIELDS = [field.name for field in fields(TextSource) if field.name != "storage"
 
 @dataclass(frozen=True)
 class _KeptConversion:
-    """What a conversion has found, without places.
+    """What a conversion has come to, without places.
 
     Attributes
     ----------
@@ -66,17 +66,17 @@ def convert_or_take(
         See `convert_files`.
     """
     key = _key(storage, listed, options, wanted)
-    kept = _kept(storage, folder, key)
-    if kept is not None:
-        return kept
+    earlier = _kept(storage, folder, key)
+    if earlier is not None:
+        return earlier
     converted = convert_files(storage, listed, folder, options, wanted)
     sources = tuple({n: getattr(source, n) for n in _FIELDS} for source in converted.sources)
     sizes = tuple(file.size for file in converted.files)
-    found = _KeptConversion(
+    kept = _KeptConversion(
         key, machine_start(), sources, sizes, converted.numbers, converted.rows or 0
     )
     try:
-        folder.fs.pipe_file(_name(folder), dumps(found))
+        folder.fs.pipe_file(_name(folder), dumps(kept))
     except OSError as error:
         raise cannot_write(_name(folder), error) from None
     return converted
@@ -85,19 +85,19 @@ def convert_or_take(
 def _kept(storage: Storage, folder: Storage, key: str) -> ConvertedFiles | None:
     """Return the files that an earlier attempt has converted, if they are whole."""
     try:
-        found = loads(folder.fs.cat_file(_name(folder)))
+        kept = loads(folder.fs.cat_file(_name(folder)))
     except (OSError, pickle.UnpicklingError):
         return None
-    if not isinstance(found, _KeptConversion) or found.key != key:
+    if not isinstance(kept, _KeptConversion) or kept.key != key:
         return None
-    if folder.is_local and found.start != machine_start():
+    if folder.is_local and kept.start != machine_start():
         return None
-    sources = [TextSource(storage=storage, **values) for values in found.sources]
-    for source, size in zip(sources, found.sizes, strict=True):
+    sources = [TextSource(storage=storage, **values) for values in kept.sources]
+    for source, size in zip(sources, kept.sizes, strict=True):
         path = f"{folder.root}/{source.name}"
         if not folder.fs.exists(path) or folder.fs.size(path) != size:
             return None
-    return converted_files(storage, folder, sources, found.numbers, found.rows)
+    return converted_files(storage, folder, sources, kept.numbers, kept.rows)
 
 
 def _name(folder: Storage) -> str:
