@@ -55,6 +55,21 @@ def test_pods_give_the_bits_of_a_local_run(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_pod_that_is_started_again_does_not_disturb_the_others(tmp_path: Path) -> None:
+    pod = pods_of(tmp_path, LONG, rows=4_000)
+    with pod.started(tmp_path / "first") as first:
+        first.await_text(0, "prepare ")
+        first.processes[1].send_signal(signal.SIGKILL)
+        with pod.started(tmp_path / "second", absent=(0,)) as second:
+            codes = {rank: each.code for rank, each in first.wait().items()}
+            second.processes[1].send_signal(signal.SIGTERM)  # as Kubernetes does: see successPolicy
+            again = second.wait()[1]
+    assert codes == {0: 0, 1: -signal.SIGKILL}
+    assert again.code in (0, 75), again
+    assert has_same_bits(tmp_path)
+
+
+@pytest.mark.slow
 def test_pods_that_are_evicted_go_on_when_they_are_started_again(tmp_path: Path) -> None:
     pod = pods_of(tmp_path, LONG, rows=4_000)
     with pod.started(tmp_path / "first") as first:
