@@ -109,8 +109,8 @@ def finish(job: Path) -> tuple[dict[str, float], float]:
 
 def bits(out: Path) -> dict[str, bytes]:
     """Return all files that must not depend on kills."""
-    found = [path for name in FILES for path in sorted(out.glob(name))]
-    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+    paths = [path for name in FILES for path in sorted(out.glob(name))]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
 def kill_once(

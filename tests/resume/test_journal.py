@@ -16,7 +16,7 @@ from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage
 from gpuseg.runtime.executor import CacheLost, LocalExecutor, TaskContext
 from gpuseg.runtime.journal.executor import JournaledExecutor
-from gpuseg.runtime.journal.fingerprint import Fingerprint
+from gpuseg.runtime.journal.fingerprint import CallFingerprint
 from gpuseg.runtime.journal.journal import Journal, LocalJournal, ObjectJournal
 from gpuseg.runtime.record_pickle import loads
 from gpuseg.runtime.varies_by_run import AnyId
@@ -234,7 +234,7 @@ def test_results_that_cannot_be_stored_end_the_record(tmp_path: Path) -> None:
 
 def test_fingerprints_tell_values_apart_and_no_more() -> None:
     def digest(*values: Any) -> bytes:
-        return Fingerprint({"/tmp/a": "folder", "/tmp/b": "folder"}).add(values).digest()
+        return CallFingerprint({"/tmp/a": "folder", "/tmp/b": "folder"}).add(values).digest()
 
     values = [
         1, 2, 1.5, True, None, "1", b"1", "2", (1, 2), (1, (2,)), {"a": 1}, {"a": 2}, {1, 2},

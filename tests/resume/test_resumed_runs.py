@@ -90,8 +90,8 @@ def files(folder: Path) -> dict[str, bytes]:
     """
     run_id = manifest_of(folder)["run_id"].encode()
     names = ("part-*", "_model/*", "_models/*/*", "_features/*", "_examples.json")
-    found = [path for name in names for path in sorted(folder.glob(name))]
-    return {str(path.relative_to(folder)): path.read_bytes().replace(run_id, b"") for path in found}
+    paths = [path for name in names for path in sorted(folder.glob(name))]
+    return {str(path.relative_to(folder)): path.read_bytes().replace(run_id, b"") for path in paths}
 
 
 def job_of(kind: str, source: Path, lines: Path) -> Callable[[Path], dict[str, Any]]:
@@ -209,7 +209,7 @@ def test_what_changes_no_result_may_change(
     assert result.record.run_id == first["run_id"]
 
 
-def test_a_lost_staging_folder_begins_anew(
+def test_a_lost_staging_folder_starts_from_the_beginning(
     tmp_path: Path, source: Path, stopping: type[Stopping]
 ) -> None:
     interrupted(stopping, job(source, tmp_path / "out"))
@@ -255,7 +255,7 @@ def test_one_run_at_a_time(tmp_path: Path, source: Path) -> None:
 
 
 @pytest.mark.parametrize("beats", [True, False])
-def test_a_run_of_another_machine_is_told_by_its_status(
+def test_a_run_of_another_machine_is_known_by_its_status(
     memory: Any, monkeypatch: pytest.MonkeyPatch, beats: bool
 ) -> None:
     folder = RunFolder(Storage.from_url("memory://gpuseg-test/out", {}, "output_path"))

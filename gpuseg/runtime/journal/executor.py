@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.executor import Executor
-from gpuseg.runtime.journal.fingerprint import Fingerprint, name_of
+from gpuseg.runtime.journal.fingerprint import CallFingerprint, name_of
 from gpuseg.runtime.journal.journal import Journal
 from gpuseg.runtime.kept_items import KeepingItems
 from gpuseg.runtime.record_pickle import dumps, loads
@@ -214,7 +214,7 @@ class JournaledExecutor:
         self, kind: str, function: Callable[..., Any] | None, arguments: tuple[Any, ...]
     ) -> tuple[Entry, bool]:
         """Return the entry of a call, without a result, and whether it writes files."""
-        fingerprint = Fingerprint(self._placeholders).add(arguments)
+        fingerprint = CallFingerprint(self._placeholders).add(arguments)
         name = "" if function is None else name_of(function)
         entry = Entry(kind, name, fingerprint.digest(), None)
         text = f"{kind} {name} ".encode() + entry.fingerprint

@@ -29,7 +29,7 @@ def name_of(function: Callable[..., Any]) -> str:
     return f"{module}.{name}" if name else _type_name(function)
 
 
-class Fingerprint:
+class CallFingerprint:
     """The fingerprint of values that are added one after the other.
 
     Numbers, texts, arrays, sequences, mappings, sets, dataclasses and functions count by their
@@ -51,7 +51,7 @@ class Fingerprint:
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self.writes_files = False
 
-    def add(self, value: Any) -> Fingerprint:
+    def add(self, value: Any) -> CallFingerprint:
         """Add a value."""
         self._add(value, 0)
         return self
@@ -97,7 +97,7 @@ class Fingerprint:
     def _add_unordered(self, kind: str, items: Any, depth: int) -> None:
         digests = []
         for item in items:
-            one = Fingerprint(self._placeholders)
+            one = CallFingerprint(self._placeholders)
             one._add(item, depth + 1)
             self.writes_files |= one.writes_files
             digests.append(one.digest())

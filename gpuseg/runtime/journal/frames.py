@@ -10,10 +10,15 @@ _HEAD_BYTES = _LENGTH_BYTES + _CHECKSUM_BYTES
 _READ_BYTES = 2**20
 
 
+def head_of(content: bytes) -> bytes:
+    """Return what comes before the content in a frame."""
+    length = len(content).to_bytes(_LENGTH_BYTES, "little")
+    return length + _checksum(length, content)
+
+
 def framed(content: bytes) -> bytes:
     """Return a frame."""
-    length = len(content).to_bytes(_LENGTH_BYTES, "little")
-    return length + _checksum(length, content) + content
+    return head_of(content) + content
 
 
 def frames_of(file: BinaryIO) -> Iterator[bytes]:

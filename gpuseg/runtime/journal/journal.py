@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.journal.frames import framed, frames_of
+from gpuseg.runtime.journal.frames import framed, frames_of, head_of
 
 _SECONDS_BETWEEN_FLUSHES = 5.0
 
@@ -77,16 +77,17 @@ class LocalJournal:
     def append(self, content: bytes) -> None:
         if self._handle is None:
             self.cut(self.n_frames)  # a torn frame may follow
-        frame = framed(content)
+        head = head_of(content)
         with _write_errors(self._path):
             handle = self._opened()
-            rest = memoryview(frame)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            for piece in (head, content):
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
             if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
                 os.fsync(handle)
                 self._flushed = time.monotonic()
-        self._ends.append(self._ends[-1] + len(frame))
+        self._ends.append(self._ends[-1] + len(head) + len(content))
         self.n_frames += 1
 
     def flush(self) -> None:
