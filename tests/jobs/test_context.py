@@ -114,7 +114,9 @@ def test_a_run_gives_up_after_three_attempts(
         run(source, tmp_path / "out", segment=SEGMENT)
     assert losses[0] == 0
     assert "runtime.n_workers" in str(error.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert not (tmp_path / "out").exists()
+    assert run(source, tmp_path / "out", segment=SEGMENT).record.parts  # it goes on
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
 
 
 def test_a_run_logs_stages_notes_and_warnings(
