@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from support.slurm_jobs import (
 )
 
 import gpuseg
+from gpuseg.runtime.journal.executor import Entry
+from gpuseg.runtime.journal.frames import frames_of
+from gpuseg.runtime.record_pickle import loads
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +39,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
     x = rng.normal(size=(400_000, len(FEATURES)))
     table = pa.table({"customer": np.arange(len(x)), **dict(zip(FEATURES, x.T, strict=True))})
     source = write_files(tmp_path / "in", [table[:200_000], table[200_000:]], 50_000)
-    segment = {"n_clusters": 40, "tol": 0.0, "max_iter": 150}
+    segment = {"n_clusters": 40, "tol": 0.0, "max_iter": 600}
     made = job(source, tmp_path / "out", segment=segment, runtime={"backend": "numba"})
     gpuseg.run({**made, "output": {"path": str(tmp_path / "here")}})
     return made
@@ -44,6 +48,13 @@ def values(tmp_path: Path) -> dict[str, Any]:
 def restarts(slurm: SlurmCluster, job_id: str) -> int:
     shown = slurm.command("scontrol", "show", "job", "--oneliner", job_id)
     return int(shown.partition(" Restarts=")[2].split()[0])
+
+
+def recorded(path: Path) -> list[str]:
+    """Return the names of the functions whose calls a journal has."""
+    with path.open("rb") as file:
+        entries: list[Entry] = [entry for frame in frames_of(file) for entry in loads(frame)]
+    return [entry.function.rpartition(".")[2] for entry in entries]
 
 
 def start_now(slurm: SlurmCluster, job_id: str) -> None:
@@ -61,6 +72,10 @@ def test_preempted_job_goes_on_by_itself(
     wait_for_passes(record, 10)
     slurm.command("sbatch", "--partition=high", "--nodes=2", "--ntasks-per-node=2",
                   "--output=/dev/null", "--wrap=sleep 1")  # fmt: skip
+    wait_until(lambda: "not finished" in log_of(record), "the pause")
+    passes = int(re.findall(r"(\d+) passes", log_of(record))[-1])
+    kept = recorded(tmp_path / ".out._run/checkpoint/journal").count("lloyd_pass")
+    assert kept >= passes - 1, "the pause loses at most one pass"
     start_now(slurm, record.job_id)
     assert ended(record).exit_code == 0, log_of(record)
     assert bits(tmp_path / "out") == bits(tmp_path / "here")
