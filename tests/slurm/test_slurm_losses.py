@@ -106,3 +106,16 @@ def test_lost_node(slurm: SlurmCluster, values: dict[str, Any], tmp_path: Path, 
         again = submitted(values, restarts=0)
         assert ended(again).exit_code == 0, log_of(again)
     assert bits(tmp_path / "out") == bits(tmp_path / "here")
+
+
+def test_output_that_a_node_does_not_see(slurm: SlurmCluster, values: dict[str, Any]) -> None:
+    hidden = slurm.unshared / "here"
+    hidden.mkdir()
+    if slurm.command("srun", "--nodelist=n2", "ls", str(slurm.unshared)):
+        pytest.skip("this machine gives no namespace of mounts")
+    values["output"]["path"] = str(hidden / "out")
+    values["runtime"] |= {"cluster": "ranks", "start_timeout": 10}
+    record = submitted(values)
+    assert ended(record).exit_code == 4
+    assert "must be on a file system that all nodes share" in log_of(record)
+    assert not (hidden / "out").exists()

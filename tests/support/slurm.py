@@ -77,10 +77,12 @@ class SlurmCluster:
     ----------
     environment : mapping
         Variables with which Slurm's commands reach it.
+    unshared : Path
+        A folder that the second node does not see, where this may be (in a namespace of mounts).
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self._root, self._folder = root, folder
+        self._root, self._folder, self.unshared = root, folder, folder / "unshared"
         libraries = root / "usr/lib/x86_64-linux-gnu"
         self.environment: Mapping[str, str] = {
             "PATH": f"{root}/usr/bin:{os.environ['PATH']}",
@@ -114,7 +116,8 @@ class SlurmCluster:
         _wait_until(lambda: self.command("sinfo", "-h", "-o", "%D %t") == "2 idle", "the nodes")
 
     def start_node(self, node: str) -> None:
-        """Start the daemon of a node."""
+        """Start the daemon of a node; the second one has a folder `unshared` of its own."""
+        self.unshared.mkdir(exist_ok=True)
         self._start(node, "slurmd-wlm", "-D", "-N", node, "-d", f"{self._root}/usr/sbin/"
                     "slurmstepd-wlm")  # fmt: skip
 
@@ -156,10 +159,12 @@ class SlurmCluster:
                 process.wait()
 
     def _start(self, name: str, program: str, *arguments: str) -> None:
+        hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0"; exec "$@"')
+        before = (*hide, str(self.unshared)) if name == NODES[1] else ()
         log = (self._folder / f"{name}.out").open("wb")
         with log:
             self._processes[name] = subprocess.Popen(
-                [f"{self._root}/usr/sbin/{program}", *arguments], stdin=subprocess.DEVNULL,
+                [*before, f"{self._root}/usr/sbin/{program}", *arguments], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env={**os.environ, **self.environment},
             )  # fmt: skip
 
