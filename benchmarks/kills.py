@@ -1,9 +1,9 @@
 """Kill jobs at random moments, run them again, and compare: the bits, and the work made again.
 
-A job runs in a process that is killed (SIGKILL) after a random part of its time, and then the same
-command runs again until it succeeds. Parts, models and features must be those of a run that nobody
-has disturbed. The work is counted by the rows that calls on shards report, and by seconds without
-the start of the process.
+A job runs in a process that is killed (SIGKILL) when its journal has a random part of its bytes,
+and then the same command runs again. Parts, models and features must be those of a run that nobody has
+disturbed. The work is the seconds from the call of gpuseg.run on: those of both attempts together,
+less those of an undisturbed run.
 
     python benchmarks/kills.py                       40 kills of each kind
     python benchmarks/kills.py --kills 4 --kinds kmeans,dbscan --rows 100_000
@@ -38,18 +38,10 @@ LIMIT = 0.6
 CHILD = """
 import json, sys, time
 import gpuseg
-from gpuseg.progress import Progress
-
-class Counting(Progress):
-    rows_done = 0
-    def advance(self, amount):
-        Counting.rows_done += amount
-        super().advance(amount)
-
+print("begins", flush=True)
 started = time.perf_counter()
-gpuseg.run(sys.argv[1], progress=Counting())
-seconds = time.perf_counter() - started
-print(json.dumps({"rows": Counting.rows_done, "seconds": seconds}))
+gpuseg.run(sys.argv[1])
+print(json.dumps(time.perf_counter() - started), flush=True)
 """
 
 
@@ -58,8 +50,7 @@ class Kill:
     """One kill: at which share of the job, and what was made again as a share of the whole job."""
 
     at: float
-    seconds_again: float
-    rows_again: float
+    again: float
     is_equal: bool
 
 
@@ -97,14 +88,24 @@ def start(job: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def finish(job: Path) -> tuple[dict[str, float], float]:
-    """Run a job to its end; return its figures, and the seconds of its process."""
-    started = time.perf_counter()
-    output, errors = (process := start(job)).communicate()
+def finish(job: Path, out: Path) -> tuple[float, int]:
+    """Run a job to its end; return its seconds, and the bytes of its journal at the end."""
+    process, n_bytes = start(job), 0
+    while process.poll() is None:
+        n_bytes = max(n_bytes, journal_bytes(out))
+        time.sleep(0.002)
+    output, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}:\n{errors}")
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    return figures, time.perf_counter() - started
+    return float(output.splitlines()[-1]), n_bytes
+
+
+def journal_bytes(out: Path) -> int:
+    """Return the bytes of the journal of a run; 0 if it has none."""
+    try:
+        return (out.with_name(f".{out.name}._run") / "checkpoint" / "journal").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def bits(out: Path) -> dict[str, bytes]:
@@ -113,28 +114,21 @@ def bits(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
-def kill_once(
-    job: Path, out: Path, whole: dict[str, float], lead: float, share: float, expected: Any
-) -> Kill:
-    """Kill a job after a share of its time, run it again, and compare.
-
-    `lead` is the time of a process before the job begins.
-    """
+def kill_once(job: Path, out: Path, seconds: float, n_bytes: int, expected: Any) -> Kill:
+    """Kill a job when its journal has some bytes, run it again, and compare."""
     process = start(job)
-    time.sleep(lead + share * whole["seconds"])
+    assert process.stdout is not None
+    process.stdout.readline()
+    started = time.perf_counter()
+    while process.poll() is None and journal_bytes(out) < n_bytes:
+        time.sleep(0.002)
     process.kill()
     process.communicate()
-    had_ended = out.exists()
-    if had_ended:
-        again = {"seconds": 0.0, "rows": 0.0}
-    else:
-        again, _ = finish(job)
+    first = time.perf_counter() - started
+    second = 0.0 if out.exists() else finish(job, out)[0]
     is_equal = bits(out) == expected and not list(out.parent.glob(f".{out.name}.*"))
     shutil.rmtree(out)
-    # What an undisturbed run would have had to do yet does not count as made again.
-    seconds = again["seconds"] / whole["seconds"] - (1 - share)
-    rows = again["rows"] / whole["rows"] - (1 - share)
-    return Kill(share, 0.0 if had_ended else seconds, 0.0 if had_ended else rows, is_equal)
+    return Kill(min(first / seconds, 1.0), max(first + second - seconds, 0.0) / seconds, is_equal)
 
 
 def try_kind(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -142,27 +136,23 @@ def try_kind(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     draw, out = random.Random(options.seed), folder / kind
     job = write_job(kind, folder, options.cluster, out)
     for _ in range(2):  # the first one compiles kernels
-        whole, seconds = finish(job)
+        seconds, n_bytes = finish(job, out)
         expected = bits(out)
         shutil.rmtree(out)
-    lead = seconds - whole["seconds"]
     kills = []
-    for number in range(options.kills):
-        share = draw.uniform(0.5, 1.0) if number % 2 else draw.uniform(0.0, 0.5)
-        kills.append(kill_once(job, out, whole, lead, share, expected))
+    for _ in range(options.kills):
+        kills.append(kill_once(job, out, seconds, int(draw.random() * n_bytes), expected))
         print(f"{kind}: {kills[-1]}", file=sys.stderr, flush=True)
-    late = [kill for kill in kills if kill.at >= 0.5]
+    late = [kill.again for kill in kills if kill.at >= 0.5]
     return {
         "kind": kind,
         "kills": len(kills),
         "equal": sum(kill.is_equal for kill in kills),
-        "seconds of the job": round(whole["seconds"], 2),
-        "again, second half, seconds, median": _median([kill.seconds_again for kill in late]),
-        "again, second half, seconds, most": _most([kill.seconds_again for kill in late]),
-        "again, second half, rows, median": _median([kill.rows_again for kill in late]),
-        "again, second half, rows, most": _most([kill.rows_again for kill in late]),
-        "within the limit": sum(kill.seconds_again < LIMIT for kill in late),
-        "late kills": len(late),
+        "seconds of the job": round(seconds, 2),
+        "made again, second half, median": _median(late),
+        "made again, second half, most": _most(late),
+        "second half": len(late),
+        "within the limit": sum(share < LIMIT for share in late),
     }
 
 
