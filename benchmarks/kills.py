@@ -1,9 +1,9 @@
 """Kill jobs at random moments, run them again, and compare: the bits, and the work made again.
 
 A job runs in a process that is killed (SIGKILL) when its journal has a random part of its bytes,
-and then the same command runs again. Parts, models and features must be those of a run that nobody has
-disturbed. The work is the seconds from the call of gpuseg.run on: those of both attempts together,
-less those of an undisturbed run.
+and then the same command runs again. Parts, models and features must be those of a run that nobody
+has disturbed. The work is the seconds from the call of gpuseg.run on: those of both attempts
+together, less those of an undisturbed run. Imports are part of it, so small jobs repeat more.
 
     python benchmarks/kills.py                       40 kills of each kind
     python benchmarks/kills.py --kills 4 --kinds kmeans,dbscan --rows 100_000
