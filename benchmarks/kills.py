@@ -1,16 +1,20 @@
 """Kill jobs at random moments, run them again, and compare: the bits, and the work made again.
 
-A job runs in a process that is killed (SIGKILL) when its journal has a random part of its bytes,
-and then the same command runs again. Parts, models and features must be those of a run that nobody
-has disturbed. The work is the seconds from the call of gpuseg.run on: those of both attempts
-together, less those of an undisturbed run. Imports are part of it, so small jobs repeat more.
+A job runs in a process that is killed (SIGKILL) at a random moment of its seconds, and then the
+same command runs again. Parts, models, features, and the segments of the manifest must be those of
+a run that nobody has disturbed. The work is the seconds from the call of gpuseg.run on: those of
+both attempts together, less those of an undisturbed run. Imports are part of it, so small jobs
+repeat more.
 
     python benchmarks/kills.py                       40 kills of each kind
     python benchmarks/kills.py --kills 4 --kinds kmeans,dbscan --rows 100_000
+    python benchmarks/kills.py --by bytes            kill at a random part of the journal's bytes,
+                                                     where others use the machine, too
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -111,16 +115,22 @@ def journal_bytes(out: Path) -> int:
 def bits(out: Path) -> dict[str, bytes]:
     """Return all files that must not depend on kills."""
     paths = [path for name in FILES for path in sorted(out.glob(name))]
-    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+    files = {str(path.relative_to(out)): path.read_bytes() for path in paths}
+    manifest = json.loads((out / "_manifest.json").read_text())
+    return {**files, "segments": json.dumps(manifest["segments"]).encode()}
 
 
-def kill_once(job: Path, out: Path, seconds: float, n_bytes: int, expected: Any) -> Kill:
-    """Kill a job when its journal has some bytes, run it again, and compare."""
+def kill_once(
+    job: Path, out: Path, seconds: float, at_seconds: float, at_bytes: float, expected: Any
+) -> Kill:
+    """Kill a job after some seconds, or when its journal has some bytes; run it again, compare."""
     process = start(job)
     assert process.stdout is not None
     process.stdout.readline()
     started = time.perf_counter()
-    while process.poll() is None and journal_bytes(out) < n_bytes:
+    while process.poll() is None and not (
+        time.perf_counter() - started >= at_seconds or journal_bytes(out) >= at_bytes
+    ):
         time.sleep(0.002)
     process.kill()
     process.communicate()
@@ -141,7 +151,11 @@ def try_kind(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
         shutil.rmtree(out)
     kills = []
     for _ in range(options.kills):
-        kills.append(kill_once(job, out, seconds, int(draw.random() * n_bytes), expected))
+        share = draw.random()
+        by_time = options.by == "time"
+        at_seconds = share * seconds if by_time else math.inf
+        at_bytes = math.inf if by_time else share * n_bytes
+        kills.append(kill_once(job, out, seconds, at_seconds, at_bytes, expected))
         print(f"{kind}: {kills[-1]}", file=sys.stderr, flush=True)
     late = [kill.again for kill in kills if kill.at >= 0.5]
     return {
@@ -167,6 +181,7 @@ def _most(shares: list[float]) -> float | None:
 def main() -> None:
     """Kill jobs of several kinds, and print a line of JSON for each kind."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--by", choices=("time", "bytes"), default="time")
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--kinds", default=",".join(SEGMENTS))
     parser.add_argument("--rows", type=int, default=400_000)
