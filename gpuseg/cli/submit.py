@@ -44,7 +44,7 @@ def submit(
 
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     values = read_job(job, overrides)
-    launcher = launcher_of(to or _kind(values))
+    launcher = launcher_of(_kind(values), "submit.kind") if to is None else launcher_of(to)
     submission = prepare(values, launcher, array=array or [])
     if dry_run:
         print(launcher.render(submission), end="")

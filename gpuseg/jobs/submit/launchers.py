@@ -14,8 +14,8 @@ _LAUNCHERS: dict[str, type[JobLauncher]] = {
 }
 
 
-def launcher_of(name: str) -> JobLauncher:
-    """Return the scheduler of a name, as in `submit.kind`.
+def launcher_of(name: str, parameter: str = "--to") -> JobLauncher:
+    """Return the scheduler of a name; `parameter` is what has the name, for messages.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def launcher_of(name: str) -> JobLauncher:
     """
     if name not in _LAUNCHERS:
         raise ConfigError(
-            "submit.unknown_kind", "jobs cannot be submitted to it", value=name, parameter="--to",
-            hint=nearest_known(name, _LAUNCHERS),
+            "submit.unknown_kind", "jobs cannot be submitted to it", value=name,
+            parameter=parameter, hint=nearest_known(name, _LAUNCHERS),
         )  # fmt: skip
     return _LAUNCHERS[name]()

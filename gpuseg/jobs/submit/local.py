@@ -9,7 +9,7 @@ import psutil
 
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.jobs.submit.base import JobState, Submission, ended_with
-from gpuseg.jobs.submit.local_script import EXIT_CODE, local_script
+from gpuseg.jobs.submit.local_script import exit_code_file, local_script
 from gpuseg.jobs.submit.registry import records_of
 from gpuseg.runtime.executor import available_cpus
 
@@ -41,8 +41,6 @@ class LocalLauncher:
 
     def submit(self, submission: Submission, script: Path) -> str:
         """Start the script in a session of its own."""
-        for folder in (submission.folder, *(member.folder for member in submission.members)):
-            (folder / EXIT_CODE).unlink(missing_ok=True)
         log = submission.folder / "output.txt"
         try:
             pid = os.posix_spawn(
@@ -71,14 +69,14 @@ class LocalLauncher:
             return JobState("running")
         for record in records:
             with suppress(OSError, ValueError):
-                code = int((Path(record.folder) / EXIT_CODE).read_text())
+                code = int(exit_code_file(Path(record.folder), script).read_text())
                 return JobState(ended_with(code), code)
             if _is_running(script):
                 return JobState("queued")
             whole = self.state(script) if number else None
             if whole is not None and whole.state == "cancelled":  # before this one had begun
                 return whole
-            return JobState("failed", 4, "its process was killed")
+            return JobState("failed", 4, "its script was killed, or could not write its exit code")
         return JobState("unknown")
 
     def cancel(self, job_id: str) -> None:

@@ -58,7 +58,7 @@ def prepare(
         for number, (variant, spec) in enumerate(zip(made, specs, strict=True))
     )
     folder = _array_folder(members, stamp) if axes else members[0].folder
-    output = str(values["output"]["path"])
+    output = _absolute(str(values["output"]["path"]))
     return Submission(_name_of(output), output, members, submit, resources, folder, Path.cwd())
 
 
@@ -197,6 +197,11 @@ def _array_folder(members: Sequence[Member], stamp: str) -> Path:
 def _kept_here(stamp: str) -> Path:
     """Return a folder for jobs whose output is on no file system of this machine."""
     return state_folder() / "runs" / stamp
+
+
+def _absolute(output: str) -> str:
+    """Return an output as it is from every folder."""
+    return output if "://" in output else str(Path(output).absolute())
 
 
 def _name_of(output: str) -> str:

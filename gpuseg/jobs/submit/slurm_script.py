@@ -24,32 +24,34 @@ def slurm_script(submission: Submission) -> str:
     queued again by the script, unless Slurm itself ends it: then it has sent SIGTERM, and queues
     the job itself if that is due.
 
+    Its variables begin with ``job_``, to keep apart from those of the user's environment.
+
     Raises
     ------
     ConfigError
         For a path that no line of a script can have.
     """
     submit, resources = submission.submit, submission.resources
-    job_file, python = '"$folder"/job.toml', python_of(submit)
+    job_file, python = '"$job_folder"/job.toml', python_of(submit)
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {directive}" for directive in _directives(submission)),
         "# Written by gpuseg submit. Slurm passes on the environment of the shell that submits.",
-        f"folder={_folder(submission)}",
+        f"job_folder={_folder(submission)}",
         *preparation(submit.environment, submit.setup),
-        "ended_by_slurm= started=$(date +%s)",
-        "trap 'ended_by_slurm=yes' TERM",
+        "job_ended_by_slurm= job_started=$(date +%s)",
+        "trap 'job_ended_by_slurm=yes' TERM",
         f"srun --ntasks={resources.tasks} --cpus-per-task={resources.cpus_per_task} "
         f"--kill-on-bad-exit=0 {task_command(submit, job_file)}",
-        "code=$?",
-        'if [ "$code" -gt 128 ] && [ "$code" != 130 ]; then  # a task was killed',
-        f'  {python} -m gpuseg.jobs.submit.exit_code {job_file} "$started"; code=$?',
+        "job_code=$?",
+        'if [ "$job_code" -gt 128 ] && [ "$job_code" != 130 ]; then  # a task was killed',
+        f'  {python} -m gpuseg.jobs.submit.exit_code {job_file} "$job_started"; job_code=$?',
         "fi",
-        f'if [ "$code" = {PAUSED} ] && [ -z "$ended_by_slurm" ] '
+        f'if [ "$job_code" = {PAUSED} ] && [ -z "$job_ended_by_slurm" ] '
         f'&& [ "${{SLURM_RESTART_COUNT:-0}}" -lt {submit.restarts} ]; then',
         f'  scontrol requeue "$SLURM_JOB_ID" && sleep {_ENDING_SECONDS}',
         "fi",
-        'exit "$code"',
+        'exit "$job_code"',
     ]
     return "\n".join(lines) + "\n"
 

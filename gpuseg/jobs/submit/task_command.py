@@ -23,7 +23,7 @@ def task_command(submit: SubmitSpec, job_file: str) -> str:
     ----------
     submit : SubmitSpec
     job_file : str
-        In the notation of the shell, such as ``"$folder"/job.toml``.
+        In the notation of the shell, such as ``"$job_folder"/job.toml``.
     """
     code = f'{_TASK}exec {python_of(submit)} -m gpuseg run "$1"'
     return f"sh -c {shlex.quote(code)} gpuseg {job_file}"
