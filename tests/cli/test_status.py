@@ -181,6 +181,24 @@ def test_a_cancelled_job_leaves_its_status_alone(out: Path, capfd: Capture) -> N
     assert call(capfd, "cancel", job_id).code == 2
 
 
+def test_a_job_is_not_taken_for_a_later_one_of_its_output(out: Path, capfd: Capture) -> None:
+    failing = ["--to", "local", "--wait", "--set", "submit.python=/bin/false"]
+    first = call(capfd, "submit", out.parent / "job.toml", *failing).out.strip()
+    second = submit(out, capfd)
+    wait_for(lambda: shown(capfd, second)["stage"] == "fit")
+    ended = shown(capfd, first)
+    assert (ended["state"], ended["exit_code"], ended["pid"]) == ("failed", 1, None)
+    assert call(capfd, "cancel", first).code == 2
+    (out.parent / "link").symlink_to(out.parent)
+    for path in (out, out.parent / "in/../out", out.parent / "link/out"):
+        refused = call(capfd, "submit", out.parent / "job.toml", "--to", "local",
+                       "--set", f"output.path={path}")  # fmt: skip
+        assert refused.code == 2 and f"job {second} is running" in refused.err
+    assert shown(capfd, second)["state"] == "running"
+    assert call(capfd, "cancel", second).code == 0
+    assert shown(capfd, first)["state"] == "failed"
+
+
 def test_an_array_is_watched_and_cancelled_by_one_id(out: Path, capfd: Capture) -> None:
     array = submit(out, capfd, "--array", "segment.n_clusters=2,3")
     first = f"{array}_0"

@@ -31,6 +31,7 @@ from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.prepare import prepare
 from gpuseg.jobs.submit.registry import all_records, records_of
 from gpuseg.jobs.submit.slurm_states import merged, of_sacct, of_scontrol
+from gpuseg.jobs.submit.submit_job import submit_job
 from gpuseg.jobs.submit.toml_text import toml_text
 from gpuseg.jobs.time_limit import seconds_of
 from gpuseg.run_status import RunState, RunStatus
@@ -215,12 +216,36 @@ def test_log_that_a_node_cannot_open() -> None:
     assert "file system that all nodes share" in state.reason
 
 
+def test_nothing_is_queued_where_no_job_can_be_written_down(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    (tmp_path / "state").touch()
+    launcher = launcher_of("local")
+    with pytest.raises(ResourceError) as caught:
+        submit_job(prepare(values, launcher), launcher)
+    assert caught.value.code == "submit.not_written" and "XDG_STATE_HOME" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "state"]
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[1]"])
+def test_damaged_record_of_a_job(tmp_path: Path, capfd: pytest.CaptureFixture[str],
+                                 content: str) -> None:  # fmt: skip
+    jobs = tmp_path / "state/gpuseg/jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "local-1-2.json").write_text(content)
+    for run in ("1-2", str(tmp_path / "out")):
+        outcome = call(capfd, "status", run)
+        assert outcome.code == 3 and "local-1-2.json is not the record of a job" in outcome.err
+
+
 @pytest.mark.slow
 def test_job_on_this_machine(
     tmp_path: Path, values: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    taken = {"folder": "/nowhere", "size": "9", "code": "3"}  # the script has others
+    submit = {"cpus": 1, "tasks": 2, "kind": "local", "environment": taken}
     file = tmp_path / "job.toml"
-    file.write_text(toml({**values, "submit": {"cpus": 1, "tasks": 2, "kind": "local"}}))
+    file.write_text(toml({**values, "submit": submit}))
     outcome = call(capfd, "submit", file, "--wait", "--json")
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
@@ -235,11 +260,16 @@ def test_job_on_this_machine(
 
 @pytest.mark.slow
 def test_array_on_this_machine(
-    tmp_path: Path, values: dict[str, Any], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    values: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "job.toml"
     file.write_text(toml(values))
-    arguments = ("--to", "local", "--wait", "--array", "segment.n_clusters=2,3")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--to", "local", "--wait", "--array", "segment.n_clusters=2,3", "--set",
+                 "output.path=out")  # fmt: skip
     outcome = call(capfd, "submit", file, *arguments)
     assert outcome.code == 0, outcome.err
     outputs = [tmp_path / "out" / f"n_clusters={k}" for k in (2, 3)]

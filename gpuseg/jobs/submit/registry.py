@@ -9,9 +9,13 @@ from pathlib import Path
 
 from pydantic import Field
 
+from gpuseg.errors import DataError, ResourceError
 from gpuseg.record import Record
 
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+_MOST_BYTES = 2**16
+"""More than a record has."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 """Ids of jobs; others, such as paths, are not looked for."""
@@ -46,16 +50,43 @@ def state_folder() -> Path:
     return Path(base) / "gpuseg"
 
 
+def require_room() -> None:
+    """Refuse to go on if no job can be written down: nobody could cancel it by its id.
+
+    Raises
+    ------
+    ResourceError
+    """
+    try:
+        _write_aside("room", "x" * _MOST_BYTES).unlink()
+    except OSError as error:
+        raise ResourceError(
+            "submit.not_written",
+            f"{error.filename or _jobs_folder()}: cannot be written ({error.strerror})",
+            hint="gpuseg keeps a small file of each job there; name another folder with "
+            "XDG_STATE_HOME",
+        ) from None
+
+
 def write_record(record: JobRecord) -> Path:
     """Write down a job, for this user alone, and return the path of the file."""
+    path = _jobs_folder() / f"{record.launcher}-{record.job_id}.json"
+    text = json.dumps(record.model_dump(mode="json"), indent=1)
+    return _write_aside(path.name, text).replace(path)
+
+
+def _write_aside(name: str, text: str) -> Path:
+    """Write a file that no reader looks for, and return its path; nothing is left of a failure."""
     folder = _jobs_folder()
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    path = folder / f"{record.launcher}-{record.job_id}.json"
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
-    with os.fdopen(file, "w") as stream:
-        json.dump(record.model_dump(mode="json"), stream, indent=1)
-    aside.replace(path)
+    path = folder / f".{name}.{os.getpid()}"
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+        with os.fdopen(file, "w") as stream:
+            stream.write(text)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
@@ -76,6 +107,24 @@ def all_records() -> list[JobRecord]:
     return sorted(_records("*.json"), key=lambda record: record.submitted, reverse=True)
 
 
+def same_for_all(output: str) -> str:
+    """Return the one notation of an output: links and ``..`` of a path are followed."""
+    return output.rstrip("/") if "://" in output else os.path.realpath(output)
+
+
+def later_job(job: JobRecord) -> JobRecord | None:
+    """Return the job that was last submitted for the output of a job, if it is another one."""
+    newest = newest_of(job.output)
+    return newest if newest is not None and newest.submitted > job.submitted else None
+
+
+def newest_of(output: str) -> JobRecord | None:
+    """Return the job that was last submitted for an output, or None."""
+    jobs = (job for job in all_records() if not job.members)
+    wanted = same_for_all(output)
+    return next((job for job in jobs if same_for_all(job.output) == wanted), None)
+
+
 def now() -> datetime:
     """Return the time for a new record."""
     return datetime.now(UTC)
@@ -83,7 +132,19 @@ def now() -> datetime:
 
 def _records(pattern: str) -> Iterator[JobRecord]:
     for path in _jobs_folder().glob(pattern):
-        yield JobRecord.from_json(json.loads(path.read_text()))
+        try:
+            yield JobRecord.from_json(json.loads(path.read_text()))
+        except (ValueError, DataError) as error:
+            reason = error.rule if isinstance(error, DataError) else str(error)
+            raise DataError(
+                "submit.damaged_record", f"{path} is not the record of a job ({reason})",
+                hint="remove the file; its job is then known by its output only",
+            ) from None  # fmt: skip
+        except OSError as error:
+            raise ResourceError(
+                "submit.unreadable_record", f"{path}: cannot be read ({error.strerror})",
+                hint="the files in this folder must be yours",
+            ) from None  # fmt: skip
 
 
 def _jobs_folder() -> Path:

@@ -4,14 +4,18 @@ import os
 from pathlib import Path
 
 from gpuseg.errors import ConfigError, ResourceError
-from gpuseg.io.output.run_folder import make_private
+from gpuseg.io.output.run_folder import SUBMISSION, make_private
 from gpuseg.jobs.submit.base import JobLauncher, Submission
-from gpuseg.jobs.submit.registry import JobRecord, all_records, now, write_record
+from gpuseg.jobs.submit.registry import (
+    JobRecord,
+    all_records,
+    now,
+    require_room,
+    same_for_all,
+    write_record,
+)
 from gpuseg.jobs.submit.toml_text import toml_text
 from gpuseg.redaction import redacted
-
-SUBMISSION = "submit.json"
-"""In the folder of each job: the record of its submission."""
 
 
 def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
@@ -23,6 +27,7 @@ def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
     """
     _refuse_active(submission, launcher)
     launcher.check(submission)
+    require_room()
     script = submission.folder / launcher.script_name
     try:
         for number, member in enumerate(submission.members):
@@ -38,7 +43,16 @@ def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
             "submit.not_written", f"{error.filename}: cannot be written ({error.strerror})",
             hint="check that the folder of output.path exists and that you may write there",
         ) from None  # fmt: skip
-    return _register(submission, launcher, launcher.submit(submission, script))
+    job_id = launcher.submit(submission, script)
+    try:
+        return _register(submission, launcher, job_id)
+    except OSError as error:
+        raise ResourceError(
+            "submit.not_recorded",
+            f"job {job_id} of {launcher.name} is queued, but cannot be written down "
+            f"({error.strerror})",
+            hint="end it with the commands of its scheduler, or watch it by its output",
+        ) from None
 
 
 def _register(submission: Submission, launcher: JobLauncher, job_id: str) -> JobRecord:
@@ -67,9 +81,11 @@ def _register(submission: Submission, launcher: JobLauncher, job_id: str) -> Job
 
 def _refuse_active(submission: Submission, launcher: JobLauncher) -> None:
     """Refuse an output that a job writes to, or is queued to write to."""
-    outputs = {redacted(member.output) for member in submission.members}
+    outputs = {same_for_all(redacted(member.output)) for member in submission.members}
     for record in all_records():
-        if record.launcher != launcher.name or record.members or record.output not in outputs:
+        if record.launcher != launcher.name or record.members:
+            continue
+        if same_for_all(record.output) not in outputs:
             continue
         state = launcher.state(record.job_id)
         if not state.has_ended and state.state != "unknown":

@@ -10,7 +10,7 @@ from gpuseg.io.output.run_folder import CHECKPOINT, LOG, STATUS
 from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.give_up import give_up
 from gpuseg.jobs.submit.launchers import launcher_of
-from gpuseg.jobs.submit.registry import JobRecord
+from gpuseg.jobs.submit.registry import JobRecord, later_job
 from gpuseg.jobs.watch.current_status import current_status, written_status
 from gpuseg.jobs.watch.locate import RunLocation, members_of
 from gpuseg.jobs.watch.processes import has_process, interrupt, is_on_this_machine
@@ -51,7 +51,7 @@ def cancel_run(run: RunLocation) -> RunStatus:
             _discard(member)
     elif status.state is RunState.RUNNING or _hangs(status):
         _interrupt(run, status)
-    elif run.folder.exists(CHECKPOINT):
+    elif run.folder.exists(CHECKPOINT) and not (run.job and later_job(run.job)):
         _discard(run)
     else:
         raise _not_running(run, status)

@@ -8,7 +8,7 @@ from gpuseg.io.output.run_folder import STATUS
 from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.submit.base import JobState
 from gpuseg.jobs.submit.launchers import launcher_of
-from gpuseg.jobs.submit.registry import JobRecord
+from gpuseg.jobs.submit.registry import JobRecord, later_job
 from gpuseg.jobs.watch.locate import RunLocation
 from gpuseg.jobs.watch.processes import has_process, is_on_this_machine
 from gpuseg.manifest import read_content
@@ -61,10 +61,19 @@ def written_status(run: RunLocation) -> RunStatus | None:
     job = run.job
     if job is None:
         return status
-    is_of_another = status.job_id not in (None, job.job_id)
-    if is_of_another or (status.heartbeat and status.heartbeat < job.submitted):
+    if status.heartbeat and status.heartbeat < job.submitted:
+        return None
+    if status.job_id not in (None, job.job_id):
+        return None
+    if status.job_id is None and _is_of_later_job(status, job):
         return None
     return status.model_copy(update={"launcher": job.launcher, "job_id": job.job_id})
+
+
+def _is_of_later_job(status: RunStatus, job: JobRecord) -> bool:
+    """Whether a run that does not know its job has begun after another one for its output."""
+    later = later_job(job)
+    return later is not None and bool(status.started and status.started >= later.submitted)
 
 
 def is_alive(status: RunStatus) -> bool:

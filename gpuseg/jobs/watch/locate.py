@@ -7,7 +7,8 @@ from typing import Any
 
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.submit.registry import JobRecord, all_records, records_of
+from gpuseg.jobs.submit.registry import JobRecord, newest_of, records_of
+from gpuseg.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def locate(
     if jobs := records_of(run):
         return of_job(jobs[0], parameter, options)
     output = Storage.from_url(run, options, parameter)
-    return RunLocation(output, RunFolder(output), _job_of(output))
+    path = output.root if output.is_local else redacted(output.url)
+    return RunLocation(output, RunFolder(output), newest_of(path))
 
 
 def of_job(
@@ -87,18 +89,3 @@ def members_of(run: RunLocation, parameter: str) -> list[RunLocation]:
     ids = [] if run.job is None else run.job.members
     jobs = [job for job_id in ids for job in records_of(job_id)[:1]]
     return [of_job(job, parameter) for job in jobs] or [run]
-
-
-def _job_of(output: Storage) -> JobRecord | None:
-    """Return the job that was last submitted for an output, or None."""
-    for job in all_records():
-        if job.members:
-            continue
-        same = job.output.rstrip("/") == output.url.rstrip("/")
-        if same or (output.is_local and _is_same_folder(job.output, output.root)):
-            return job
-    return None
-
-
-def _is_same_folder(path: str, root: str) -> bool:
-    return "://" not in path and Path(path).resolve() == Path(root).resolve()
