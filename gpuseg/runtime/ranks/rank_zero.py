@@ -11,6 +11,7 @@ from os.path import lexists
 from typing import Any
 
 from distributed import Client, Scheduler
+from distributed.scheduler import WorkerState
 
 from gpuseg.errors import ConfigError, ResourceError, set_key
 from gpuseg.runtime.dask.credentials import credentials_of
@@ -106,23 +107,25 @@ class OpenRanks:
     def blind_to(self, path: str) -> list[str]:
         """Return the names of the ranks that do not see a file or folder."""
         seen = self.client.run(lexists, path, on_error="return")
-        return sorted(self._name_of(worker) for worker, sees in seen.items() if sees is not True)
+        # Where a rank was lost meanwhile there is an error instead; the executor notices that.
+        return sorted(self._name_of(worker) for worker, sees in seen.items() if sees is False)
 
     def tell(self, end: RunEnd) -> None:
         """Tell the other ranks how the run has ended, and wait until they have left."""
-        others = self._others()
-        if not others:
-            return
         with suppress(*FAILED):
-            self.client.sync(
-                lambda: self.client.run(
-                    receive_end, end, workers=others, on_error="ignore", asynchronous=True
-                ),
-                callback_timeout=_TELL_SECONDS,
-            )
-        deadline = time.monotonic() + _LEAVE_SECONDS
-        while self._others() and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+            others = self._others()
+            if not others:
+                return
+            with suppress(*FAILED):
+                self.client.sync(
+                    lambda: self.client.run(
+                        receive_end, end, workers=others, on_error="ignore", asynchronous=True
+                    ),
+                    callback_timeout=_TELL_SECONDS,
+                )
+            deadline = time.monotonic() + _LEAVE_SECONDS
+            while self._others() and time.monotonic() < deadline:
+                time.sleep(_LOOK_SECONDS)
 
     def await_late(self) -> None:
         """Wait for ranks that have not come yet, but not for long."""
@@ -140,18 +143,29 @@ class OpenRanks:
         self._learn_names()
 
     def _missing(self) -> list[int]:
-        come = {rank_of(worker.name) for worker in list(self._scheduler.workers.values())}
+        come = {rank_of(worker.name) for worker in self._workers().values()}
         return [rank for rank in range(self.environment.size) if rank not in come]
 
     def _others(self) -> list[str]:
-        return [
-            address for address in list(self._scheduler.workers) if address != self._worker_here
-        ]
+        return [address for address in self._workers() if address != self._worker_here]
+
+    def _workers(self) -> dict[str, WorkerState]:
+        """Return the workers that the scheduler has, by address.
+
+        They are copied in its thread: in another one, a worker that comes or goes meanwhile ends
+        the copy with an error.
+        """
+
+        async def copy() -> dict[str, WorkerState]:
+            return dict(self._scheduler.workers)
+
+        workers: dict[str, WorkerState] = self.client.sync(copy, callback_timeout=_START_SECONDS)
+        return workers
 
     def _learn_names(self) -> None:
         """Keep the name of each rank and its machine, for messages when it is lost."""
         hosts = self.client.run(socket.gethostname, on_error="ignore")
-        for address, worker in list(self._scheduler.workers.items()):
+        for address, worker in self._workers().items():
             host = hosts.get(address, worker.host)
             self._names[address] = f"rank {rank_of(worker.name)} on {host}"
 
