@@ -134,10 +134,8 @@ def test_shards_that_workers_have_forgotten_are_built_again(executor: Executor) 
 
 def forget_some(run: str) -> None:
     """Drop the shards of a run, as a new worker does not have them."""
-    from gpuseg.runtime.dask import worker
-
     forget(run)
-    worker._CLOSED_RUNS.discard(run)
+    open_again(run)
 
 
 def test_shard_of_a_lost_worker_is_built_again(executor: Executor) -> None:
@@ -223,6 +221,35 @@ def test_errors_of_an_exchange_arrive(executor: Executor) -> None:
 
 def fail_split(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
     raise DataError("rows.none", "there are no rows")
+
+
+def test_pieces_that_nobody_fetched_are_forgotten_with_the_run(executor: Executor) -> None:
+    assert isinstance(executor, DaskExecutor)
+    with pytest.raises(DataError, match="there are no rows"):
+        executor.shuffle(split_or_fail, take_all)  # one shard is split, and the other fails
+    assert sum(executor._client.run(n_kept_pieces).values()) == 2
+    executor.forget_shards()
+    assert sum(executor._client.run(n_kept_pieces).values()) == 0
+    executor._client.run(open_again, executor._id)
+
+
+def split_or_fail(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
+    if shard[0] > 10:
+        raise DataError("rows.none", "there are no rows")
+    return [7] * n_pieces
+
+
+def n_kept_pieces() -> int:
+    from gpuseg.runtime.dask import exchange
+
+    return sum(len(pieces) for _, pieces in exchange._PIECES.values())
+
+
+def open_again(run: str) -> None:
+    """Let a worker keep shards of a run again that it was told to forget."""
+    from gpuseg.runtime.dask import worker
+
+    worker._CLOSED_RUNS.discard(run)
 
 
 def test_all_workers_are_lost_at_once(executor: Executor) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from distributed import Worker
 from distributed.protocol.serialize import to_serialize
 
-from gpuseg.runtime.dask.worker import CallOutcome, ShardCall, call_shard, run_in_thread
+from gpuseg.runtime.dask.worker import CallOutcome, ShardCall, call_shard, forget, run_in_thread
 
 _OPERATION = "gpuseg_pieces"
 
@@ -144,6 +144,13 @@ def _given(exchange: str, receiver: int, shards: Sequence[int]) -> list[Any] | N
             return None
         given.append(pieces.pop(receiver))
     return given
+
+
+def forget_run(run: str) -> None:
+    """Drop the shards of a run, and the pieces of them that nobody has fetched."""
+    forget(run)
+    for key in [key for key in _PIECES if key[0] == run]:
+        del _PIECES[key]
 
 
 def _run_of(exchange: str) -> str:

@@ -38,6 +38,7 @@ from gpuseg.runtime.dask.call_tree import WorkerCall, WorkerCalls, branches, cal
 from gpuseg.runtime.dask.exchange import (
     PieceHolder,
     PiecesLost,
+    forget_run,
     join_pieces,
     split_shard,
     take_pieces,
@@ -49,7 +50,6 @@ from gpuseg.runtime.dask.worker import (
     ShardMissing,
     Step,
     call_shard,
-    forget,
     piece_of,
     run_task,
     watch_run,
@@ -292,7 +292,7 @@ class DaskExecutor:
             If the scheduler does not answer.
         """
         self._ask(
-            lambda: self._client.run(forget, self._id, on_error="ignore", asynchronous=True),
+            lambda: self._client.run(forget_run, self._id, on_error="ignore", asynchronous=True),
             _FORGET_SECONDS,
         )
 
