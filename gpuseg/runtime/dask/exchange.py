@@ -10,7 +10,7 @@ workers with something to exchange. Tasks for the pieces would be n² for the on
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,26 @@ class PieceHolder:
     shards: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class PieceRequest:
+    """What a receiver has to fetch.
+
+    Attributes
+    ----------
+    exchange : str
+        Run and name.
+    receiver : int
+    n_shards : int
+        Number of shards that were split.
+    holders : sequence of PieceHolder
+    """
+
+    exchange: str
+    receiver: int
+    n_shards: int
+    holders: Sequence[PieceHolder]
+
+
 _PIECES: dict[tuple[str, int], tuple[str, dict[int, Any]]] = {}
 """By run and shard: the last exchange, and the pieces that nobody has fetched, by receiver."""
 
@@ -61,57 +81,54 @@ async def split_shard(
     return outcome._replace(result=tuple(pieces))
 
 
-async def take_pieces(
-    call: ShardCall,
-    exchange: str,
-    receiver: int,
-    n_shards: int,
-    holders: Sequence[PieceHolder],
-    dask_worker: Worker,
-) -> CallOutcome:
+async def take_pieces(call: ShardCall, request: PieceRequest, dask_worker: Worker) -> CallOutcome:
     """Fetch the pieces of a receiver and call a function of its shard on them."""
-    try:
-        pieces = await _fetch(dask_worker, exchange, receiver, n_shards, holders)
-    except PiecesLost as lost:
-        return CallOutcome(lost)
-    return await call_shard(call, (pieces,), dask_worker)
+    return await _on_pieces(
+        dask_worker, request, lambda pieces: call_shard(call, (pieces,), dask_worker)
+    )
 
 
 async def join_pieces(
-    join: Callable[[Sequence[Any]], Any],
-    exchange: str,
-    receiver: int,
-    n_shards: int,
-    holders: Sequence[PieceHolder],
-    dask_worker: Worker,
+    join: Callable[[Sequence[Any]], Any], request: PieceRequest, dask_worker: Worker
 ) -> CallOutcome:
     """Fetch the pieces of a receiver and join them."""
+    return await _on_pieces(
+        dask_worker,
+        request,
+        lambda pieces: run_in_thread(dask_worker, lambda: CallOutcome(None, join(pieces))),
+    )
+
+
+async def _on_pieces(
+    worker: Worker,
+    request: PieceRequest,
+    work: Callable[[list[Any]], Coroutine[Any, Any, CallOutcome]],
+) -> CallOutcome:
+    """Return the outcome of work on the pieces of a receiver; `PiecesLost` is part of it."""
     try:
-        pieces = await _fetch(dask_worker, exchange, receiver, n_shards, holders)
+        pieces = await _fetch(worker, request)
     except PiecesLost as lost:
         return CallOutcome(lost)
-    return await run_in_thread(dask_worker, lambda: CallOutcome(None, join(pieces)))
+    return await work(pieces)
 
 
-async def _fetch(
-    worker: Worker, exchange: str, receiver: int, n_shards: int, holders: Sequence[PieceHolder]
-) -> list[Any]:
+async def _fetch(worker: Worker, request: PieceRequest) -> list[Any]:
     """Return the pieces for a receiver in the order of the shards; None where there is none."""
-    pieces: list[Any] = [None] * n_shards
+    pieces: list[Any] = [None] * request.n_shards
     turns = asyncio.Semaphore(_REQUESTS)
 
     async def fetch(holder: PieceHolder) -> None:
         if holder.address == worker.address:
-            given = _given(exchange, receiver, holder.shards)
+            given = _given(request.exchange, request.receiver, holder.shards)
         else:
             async with turns:
-                given = await _ask(worker, holder, exchange, receiver)
+                given = await _ask(worker, holder, request.exchange, request.receiver)
         if given is None:
             raise PiecesLost(holder.address)
         for shard, piece in zip(holder.shards, given, strict=True):
             pieces[shard] = piece
 
-    await asyncio.gather(*map(fetch, holders))
+    await asyncio.gather(*map(fetch, request.holders))
     return pieces
 
 

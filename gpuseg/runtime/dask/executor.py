@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import distributed
 from distributed import Client, wait
@@ -37,6 +37,7 @@ from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.dask.call_tree import WorkerCall, WorkerCalls, branches, call_tree
 from gpuseg.runtime.dask.exchange import (
     PieceHolder,
+    PieceRequest,
     PiecesLost,
     forget_run,
     join_pieces,
@@ -252,9 +253,7 @@ class DaskExecutor:
             isinstance(error, ShardMissing | KilledWorker) for error, _ in answers
         ):
             self._clear_exchange(taken, splits, 0)
-            for shard in self._shards:  # the next call builds those that are missing
-                shard.n_applied = 0
-            raise CacheLost
+            self._raise_caches_lost()
         outcomes = _results(answers)
         for outcome in outcomes:
             self._record(outcome)
@@ -420,15 +419,19 @@ class DaskExecutor:
         if holders is not None:
             outcomes = self._all_outcomes(
                 {
-                    j: (take_pieces, (shard.call(take), holders.exchange, j, n, holders.of(j)))
+                    j: (take_pieces, (shard.call(take), holders.request(j, n)))
                     for j, shard in enumerate(self._shards)
                 }
             )
         if outcomes is None:
-            for shard in self._shards:  # the next call builds those that are missing
-                shard.n_applied = 0
-            raise CacheLost
+            self._raise_caches_lost()
         return [outcome.result for outcome in outcomes]
+
+    def _raise_caches_lost(self) -> NoReturn:
+        """Let the caller start again after an exchange that has failed in part."""
+        for shard in self._shards:  # the next call builds those that are missing
+            shard.n_applied = 0
+        raise CacheLost
 
     def _join_directly(
         self, split: Callable[..., Sequence[Any]], join: Callable[[Sequence[Any]], R], n_pieces: int
@@ -442,7 +445,7 @@ class DaskExecutor:
         for first in range(0, n_pieces, n):
             outcomes = self._all_outcomes(
                 {
-                    j - first: (join_pieces, (join, holders.exchange, j, n, holders.of(j)))
+                    j - first: (join_pieces, (join, holders.request(j, n)))
                     for j in range(first, min(first + n, n_pieces))
                 }
             )
@@ -801,9 +804,9 @@ class _Holders:
             },
         )
 
-    def of(self, receiver: int) -> list[PieceHolder]:
-        """Return the workers with pieces for a receiver."""
-        return self.by_receiver.get(receiver, [])
+    def request(self, receiver: int, n_shards: int) -> PieceRequest:
+        """Return what a receiver has to fetch from the shards."""
+        return PieceRequest(self.exchange, receiver, n_shards, self.by_receiver.get(receiver, []))
 
 
 def _results(answers: list[tuple[BaseException | None, Any]]) -> list[Any]:
