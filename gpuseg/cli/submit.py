@@ -70,9 +70,9 @@ def submit(
 def _kind(values: Any) -> str:
     section = values.get("submit")
     kind = section.get("kind") if isinstance(section, dict) else None
-    if not isinstance(kind, str):
+    if kind is None:
         raise ConfigError(
             "submit.no_kind", "nothing says where to submit the job",
             hint='give --to slurm, or write kind = "slurm" under [submit]',
         )  # fmt: skip
-    return kind
+    return str(kind)

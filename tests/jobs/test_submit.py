@@ -22,7 +22,7 @@ from support.refused_submissions import (
 )
 
 import gpuseg
-from gpuseg.errors import GpusegError, ResourceError
+from gpuseg.errors import ConfigError, GpusegError, ResourceError
 from gpuseg.jobs.submit.arrays import read_axis, variants
 from gpuseg.jobs.submit.base import JobState, Submission
 from gpuseg.jobs.submit.exit_code import run_exit_code
@@ -73,6 +73,21 @@ def test_no_commands_of_slurm(
     assert launcher.render(submission).startswith("#!/bin/bash\n")
 
 
+def test_state_without_commands_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ResourceError) as caught:
+        launcher_of("slurm").state("77")
+    assert caught.value.code == "scheduler.no_command" and "scontrol" in str(caught.value)
+
+
+def test_state_without_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id' >&2; exit 1\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert launcher_of("slurm").state("77") == JobState("unknown")
+
+
 def directives(submission: Submission) -> list[str]:
     lines = launcher_of("slurm").render(submission).splitlines()
     return [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
@@ -102,6 +117,19 @@ def test_script_of_odd_paths(tmp_path: Path, values: dict[str, Any]) -> None:
     values["output"]["path"] = f'{tmp_path}/a "b" 50%'
     assert [line for line in directives(prepare(values, launcher_of("slurm"))) if "output" in line
             ] == [f'--output="{tmp_path}/.a \\"b\\" 50%%._run/output.txt"']  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("a\nb", "submit.path_with_line_end"), ("a\\b", "submit.path_with_backslash")],
+)
+def test_paths_that_slurm_cannot_have(
+    tmp_path: Path, values: dict[str, Any], name: str, code: str
+) -> None:
+    values["output"]["path"] = f"{tmp_path}/{name}"
+    with pytest.raises(ConfigError) as caught:
+        launcher_of("slurm").render(prepare(values, launcher_of("slurm")))
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize("kind", ["slurm", "local"])

@@ -63,6 +63,11 @@ REFUSED_SUBMISSIONS: dict[str, RefusedSubmission] = {
         },
         "kubernetes",
     ),
+    "URL of a file that pods do not have": RefusedSubmission(
+        "submit.path_not_in_pods", "input.path",
+        {"input": {"path": "file:///in"}, "submit": {"image": "gpuseg:1", "memory": "4GiB"}},
+        "kubernetes",
+    ),
     "key of ids that pods do not have": RefusedSubmission(
         "submit.key_not_in_secrets", "submit.secrets",
         {

@@ -26,6 +26,11 @@ def run_command(
             arguments, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False,
             errors="replace",
         )  # fmt: skip
+    except FileNotFoundError:
+        raise ResourceError(
+            "scheduler.no_command", f"there is no {name} here",
+            hint="ask on a machine that has the commands of the scheduler",
+        ) from None  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ResourceError(
             "scheduler.no_answer", f"{name} has not answered within {_SECONDS} s",

@@ -1,12 +1,16 @@
 """Call kubectl, which knows the cluster and who the user is."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 from gpuseg.errors import ResourceError
 from gpuseg.jobs.submit.commands import require_commands, run_command
+
+_LOG_LINE = re.compile(r"[EWI]\d{4} ")
+"""Begin of a line of its log, which comes before the sentence that kubectl ends with."""
 
 
 def kubectl(*arguments: str, text: str = "") -> str:
@@ -76,9 +80,10 @@ def require_kubectl() -> None:
 
 
 def _failed(arguments: tuple[str, ...], reason: str) -> ResourceError:
+    lines = [line for line in reason.splitlines() if not _LOG_LINE.match(line)]
     return ResourceError(
         "submit.kubectl_failed",
         f"'kubectl {arguments[0]}' failed",
-        reason=reason,
+        reason="\n".join(lines) or reason,
         hint="try 'kubectl auth can-i create jobs' and 'kubectl config current-context'",
     )

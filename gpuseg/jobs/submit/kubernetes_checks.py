@@ -8,6 +8,9 @@ from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.submit.base import Submission
 from gpuseg.redaction import redacted
 
+_OF_FILES = ("file", "local")
+"""Protocols of URLs that are paths."""
+
 
 def check_pods(submission: Submission) -> None:
     """Refuse a job whose pods would not start, or would not have its files.
@@ -45,9 +48,10 @@ def _check_key_of_ids(spec: JobSpec, secrets: Collection[str]) -> None:
 
 def _check_path(path: str, parameter: str, folders: Collection[str]) -> None:
     """Refuse a path that is on no volume of the pods."""
-    if "://" in path:
+    protocol, is_url, rest = path.partition("://")
+    if is_url and protocol not in _OF_FILES:
         return
-    place = PurePosixPath(path)
+    place = PurePosixPath(rest if is_url else path)
     if ".." in place.parts or not any(place.is_relative_to(folder) for folder in folders):
         raise ConfigError(
             "submit.path_not_in_pods", "pods do not have the files of this machine", value=path,

@@ -1,6 +1,7 @@
 """Slurm: sbatch queues a script, scontrol and sacct know its state."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -62,11 +63,7 @@ class SlurmLauncher:
             return merged([of_scontrol(line) for line in shown.stdout.splitlines() if line])
         if shown.returncode and "Invalid job id" not in shown.stderr:
             raise _unreachable(shown.stderr)
-        listed = run_command(
-            ["sacct", "-n", "-X", "-P", "-o", "State,ExitCode,Reason", "-j", job_id]
-        )
-        lines = listed.stdout.splitlines() if not listed.returncode else []
-        return merged([of_sacct(line) for line in lines if line])
+        return merged([of_sacct(line) for line in _accounted(job_id) if line])
 
     def cancel(self, job_id: str) -> None:
         """End a job; its tasks get SIGINT first, so that they give up and leave nothing."""
@@ -78,6 +75,14 @@ class SlurmLauncher:
         done = run_command(["scancel", job_id])
         if done.returncode and "Invalid job id" not in done.stderr:
             raise _unreachable(done.stderr)
+
+
+def _accounted(job_id: str) -> list[str]:
+    """Return the lines of the accounting; none where there is no accounting."""
+    if shutil.which("sacct") is None:
+        return []
+    listed = run_command(["sacct", "-n", "-X", "-P", "-o", "State,ExitCode,Reason", "-j", job_id])
+    return listed.stdout.splitlines() if not listed.returncode else []
 
 
 def _partitions() -> dict[str, dict[str, str]]:

@@ -96,9 +96,19 @@ def _directives(submission: Submission) -> list[str]:
 
 
 def _quoted(folder: Path, end: str = "") -> str:
-    """Return a path for a directive; ``%`` in it is no pattern."""
+    """Return a path for a directive; ``%`` in it is no pattern.
+
+    Raises
+    ------
+    ConfigError
+    """
     text = _plain(folder)
     if end:
+        if "\\" in text:
+            raise ConfigError(
+                "submit.path_with_backslash", value=text, rule="Slurm opens no log there",
+                hint="rename the folder",
+            )  # fmt: skip
         text = text.replace("%", "%%") + end
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if escaped != shlex.quote(text) else escaped
