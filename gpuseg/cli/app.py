@@ -38,6 +38,7 @@ from gpuseg.runtime.forced_end import (
     tell_interrupted,
 )
 from gpuseg.runtime.interrupts import Interrupted, Signals, code_of_interrupt
+from gpuseg.runtime.ranks.run_end import RankEnded
 from gpuseg.standard_streams import take_output_error, unfailing_streams
 
 app = typer.Typer(
@@ -96,6 +97,8 @@ def main() -> None:
             _run_app()
         except SystemExit as ended:
             is_done = not ended.code
+            if isinstance(ended, RankEnded):
+                print_error(ended.text)
             raise
         except GpusegError as error:
             print_error(f"error: {error}")

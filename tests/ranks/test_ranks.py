@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -233,15 +234,16 @@ def test_other_commands_run_on_ranks(tmp_path: Path, jobs: Jobs) -> None:
 def test_paused_ranks_go_on_with_the_same_command(tmp_path: Path, jobs: Jobs) -> None:
     gpuseg.run(job_of(jobs.data, tmp_path / "expected", **SLOW))
     file = job_file(tmp_path, jobs.data, {}, **SLOW)
-    with launched(tmp_path, ["run", str(file)], 2, torchrun) as ranks:
+    with launched(tmp_path, ["run", str(file)], 3, torchrun) as ranks:
         ranks.await_text(0, "prepare ")
-        for process in ranks.processes.values():
-            process.send_signal(signal.SIGTERM)
+        for signalled in (0, 1):
+            ranks.processes[signalled].send_signal(signal.SIGTERM)
         ended = ranks.wait()
-    assert [each.code for each in ended.values()] == [75, 75], ended
-    with launched(tmp_path, ["run", str(file)], 2, torchrun) as ranks:
+    assert [each.code for each in ended.values()] == [75, 75, 75], ended
+    assert re.search(r"^rank 0 of 3 on .* was told to end$", ended[2].err)
+    with launched(tmp_path, ["run", str(file)], 3, torchrun) as ranks:
         ended = ranks.wait()
-    assert [each.code for each in ended.values()] == [0, 0], ended
+    assert [each.code for each in ended.values()] == [0, 0, 0], ended
     assert "goes on (attempt 2)" in ended[0].err
     assert table_and_model(tmp_path / "out") == table_and_model(tmp_path / "expected")
     assert nothing_left(tmp_path)

@@ -13,6 +13,20 @@ from gpuseg.runtime.interrupts import Interrupted, code_of_interrupt
 _ERRORS = {kind.exit_code: kind for kind in (GpusegError, ConfigError, DataError, ResourceError)}
 
 
+class RankEnded(SystemExit):
+    """The end of this process with the exit code of rank 0, which was told to end.
+
+    Attributes
+    ----------
+    text : str
+        What the command line prints.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code)
+        self.text = text
+
+
 @dataclass(frozen=True)
 class RunEnd:
     """How a run ended.
@@ -53,7 +67,7 @@ class RunEnd:
             raise _ERRORS.get(self.code, GpusegError)(self.error, self.text)
         if self.code == INTERRUPTED:
             raise Interrupted
-        raise SystemExit(self.code)
+        raise RankEnded(self.code, self.text)
 
 
 _received = Event()
