@@ -42,7 +42,8 @@ class RunError(Record):
     """The error that ended a run."""
 
     code: str
-    """Name of the rule that is broken, or of the class of an error that is no rule of gpuseg."""
+    """Name of the rule that is broken, or of the class of an error that is no rule of gpuseg;
+    `submit.job_failed` if only the scheduler says why the job has ended."""
     text: str
     """The message, without secrets."""
 

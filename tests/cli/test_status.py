@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -197,6 +198,18 @@ def test_a_job_is_not_taken_for_a_later_one_of_its_output(out: Path, capfd: Capt
     assert shown(capfd, second)["state"] == "running"
     assert call(capfd, "cancel", second).code == 0
     assert shown(capfd, first)["state"] == "failed"
+
+
+def test_a_killed_job_says_so(out: Path, capfd: Capture) -> None:
+    job_id = submit(out, capfd)
+    wait_for(lambda: shown(capfd, job_id)["state"] == "running")
+    pids = (int(job_id.partition("-")[0]), shown(capfd, job_id)["pid"])
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: shown(capfd, job_id)["state"] == "failed")
+    status = shown(capfd, job_id)
+    assert (status["exit_code"], status["error"]["code"]) == (4, "submit.job_failed")
+    assert "script was killed" in call(capfd, "status", job_id).out
 
 
 def test_an_array_is_watched_and_cancelled_by_one_id(out: Path, capfd: Capture) -> None:

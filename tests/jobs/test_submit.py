@@ -150,6 +150,15 @@ def test_tasks_get_what_is_asked_for(values: dict[str, Any]) -> None:
     assert "submit" not in submission.members[0].values
 
 
+def test_workers_of_a_scheduler_keep_their_limits(tmp_path: Path, values: dict[str, Any]) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"address": "tcp://127.0.0.1:1"}')
+    for cluster in (str(file), "tcp://127.0.0.1:1"):
+        values["runtime"] = {"cluster": cluster}
+        [member] = prepare(values, launcher_of("local")).members
+        assert member.values["runtime"] == {"cluster": cluster}
+
+
 def test_array_has_a_job_for_each_combination() -> None:
     axes = [read_axis("segment.n_clusters=2, 3"), read_axis('segment.init=["a", "b"]')]
     made = variants({"output": {"path": "out/"}}, axes)

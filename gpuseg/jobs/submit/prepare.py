@@ -13,7 +13,7 @@ from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.job_values import read_job
-from gpuseg.jobs.schema import RANKS, SubmitSpec
+from gpuseg.jobs.schema import LOCAL_CLUSTERS, RANKS, SubmitSpec
 from gpuseg.jobs.submit.arrays import Variant, read_axis, variants
 from gpuseg.jobs.submit.base import JobLauncher, Member, Resources, Submission
 from gpuseg.jobs.submit.forecast import Forecast, forecast_job
@@ -174,7 +174,7 @@ def _member(
         runtime.setdefault("threads_per_worker", resources.cpus_per_task)
     elif runtime.get("cluster", "local") == "local" and spec.runtime.n_workers is None:
         runtime.setdefault("threads_per_worker", resources.cpus_per_task)
-    if "://" not in runtime.get("cluster", "local"):  # others have limits for their workers
+    if runtime.get("cluster", "local") in (*LOCAL_CLUSTERS, RANKS):  # others have limits already
         workers = 1 if resources.tasks > 1 else spec.runtime.n_workers or 1
         runtime.setdefault("memory_limit", resources.memory // workers)
     values["runtime"] = runtime

@@ -12,11 +12,14 @@ from gpuseg.jobs.submit.registry import JobRecord, later_job
 from gpuseg.jobs.watch.locate import RunLocation
 from gpuseg.jobs.watch.processes import has_process, is_on_this_machine
 from gpuseg.manifest import read_content
-from gpuseg.run_status import RunState, RunStatus, parse_status
+from gpuseg.run_status import RunError, RunState, RunStatus, parse_status
 from gpuseg.strict_json import parse_json
 
 _PAUSED = 75
 """Exit code of a run that has paused."""
+
+_JOB_FAILED = "submit.job_failed"
+"""Code of the error of a run that has not said itself why it ended."""
 
 _LOOKS = 2
 """How often the status is read where its process has just ended: it may have left another one."""
@@ -110,7 +113,10 @@ def _changes(job: JobState, base: RunStatus) -> Mapping[str, Any]:
     if not job.has_ended:
         return {"state": RunState.QUEUED}
     state = RunState.PAUSED if job.exit_code == _PAUSED else RunState(job.state)
-    return {"state": state, "exit_code": job.exit_code}
+    changes: dict[str, Any] = {"state": state, "exit_code": job.exit_code}
+    if state is RunState.FAILED and base.error is None and job.reason:
+        changes["error"] = RunError(code=_JOB_FAILED, text=job.reason)
+    return changes
 
 
 def _of_manifest(run: RunLocation) -> RunStatus:
