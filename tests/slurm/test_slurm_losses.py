@@ -103,6 +103,7 @@ def test_lost_node(slurm: SlurmCluster, values: dict[str, Any], tmp_path: Path, 
     if node == "n1" or state.exit_code:  # without n2, the run may be done before Slurm ends it
         assert state.exit_code == 4
         assert "was lost" in state.reason
+        assert not (tmp_path / "out").exists()
         again = submitted(values, restarts=0)
         assert ended(again).exit_code == 0, log_of(again)
     assert bits(tmp_path / "out") == bits(tmp_path / "here")
