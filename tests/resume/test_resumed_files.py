@@ -11,6 +11,8 @@ import pytest
 
 import gpuseg
 from gpuseg.errors import ResourceError
+from gpuseg.io.output.open import open_output
+from gpuseg.io.storage import Storage
 
 ONE_THREAD = {"threads_per_worker": 1}
 
@@ -124,3 +126,21 @@ def test_lines_buckets_and_converted_files(tmp_path: Path, monkeypatch: pytest.M
 
     resumed(run, tmp_path, (spilled, 2), (aggregated, 1))
     assert converted.n == 2
+
+
+def test_files_that_only_an_earlier_attempt_has_begun_are_not_published(tmp_path: Path) -> None:
+    target = Storage.from_url(str(tmp_path / "out"), {}, "output_path")
+    first = open_output(target, False, "20260101T000000-aaaaaa")
+    for name in ("part-00000.parquet", "part-00001.parquet.unfinished", "_features/part-1.sidecar"):
+        path = Path(first.staging.path(name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"of four workers")
+    first.release()
+    second = open_output(target, False, "", adopted=first.staging_name)
+    Path(second.staging.path("part-00000.parquet")).write_bytes(b"of one worker")
+    second.write("_model/model.json", b"{}")
+    second.publish(["part-00000.parquet"])
+    names = sorted(
+        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")
+    )
+    assert names == ["_SUCCESS", "_model", "_model/model.json", "part-00000.parquet"]

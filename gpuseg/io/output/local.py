@@ -33,7 +33,8 @@ class LocalOutput(Output):
         self._storage = Storage(storage.url, storage.fs, str(self._target))
         self._kinds = kind, replaces
         self._replaces = check_free(self._storage, overwrite, *self._kinds)
-        self._is_discarded = False
+        self._is_discarded, self._is_adopted = False, adopted is not None
+        self._written: list[str] = []
         prefix = f".{self._target.name}.staging-"
         with ExitStack() as on_error:  # for any reason, also an interrupt
             try:
@@ -53,6 +54,7 @@ class LocalOutput(Output):
         self.staging = Staging(self._storage, str(self._folder), "")
 
     def write(self, name: str, content: bytes) -> None:
+        self._written.append(name)
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -62,6 +64,8 @@ class LocalOutput(Output):
 
     def publish(self, parts: Sequence[str]) -> None:
         self.write(SUCCESS, b"")
+        if self._is_adopted:
+            self._remove_all_but({*parts, *self._written})
         for folder in (*filter(Path.is_dir, self._folder.rglob("*")), self._folder):
             sync_folder(folder)
         if self._is_discarded:  # by a signal; files that were written since may have made a folder
@@ -81,6 +85,18 @@ class LocalOutput(Output):
 
     def release(self) -> None:
         self._owned.release()
+
+    def _remove_all_but(self, names: Collection[str]) -> None:
+        """Remove staged files that earlier attempts have begun and this one did not take.
+
+        With another number of workers, there are other files of features. Readers take all.
+        """
+        for path in sorted(self._folder.rglob("*"), reverse=True):  # a folder after its content
+            if not path.is_dir() or path.is_symlink():
+                if str(path.relative_to(self._folder)) not in names:
+                    path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
 
     def _try_exchange(self) -> None:
         """Check before the work that the file system can exchange directories."""
