@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from gpuseg.io.output.base import OUTPUT_PATH, cannot_write, manifest_of
 from gpuseg.io.output.run_folder import CHECKPOINT, LOCK, RunFolder
 from gpuseg.io.output.run_lock import RunLock
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.resume_key import INPUT, difference
+from gpuseg.jobs.resume_key import OF_THE_INPUT, difference
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.forced_end import remove_if_forced
@@ -31,7 +31,7 @@ from gpuseg.runtime.kept_items import machine_start
 _RUN = f"{CHECKPOINT}/run.json"
 _JOURNAL = f"{CHECKPOINT}/journal"
 
-_CODES_TO_RESUME_AFTER = ("worker.", "cluster.", "tasks.", "ranks.", "checkpoint.")
+_CODES_TO_RESUME_AFTER = ("worker.", "cluster.", "tasks.", "ranks.", "checkpoint.other")
 """Starts of the codes of errors that end an attempt, and not the run."""
 
 _FORMAT = 1
@@ -107,11 +107,13 @@ class Checkpoint:
             self.run_id, self.started = older.run_id, datetime.fromisoformat(older.started)
             self.attempt, self.adopted = older.attempt + 1, older.staging
 
-    def begin(self, input_key: str, staging: str) -> None:
+    def begin(self, input_key: Mapping[str, str], staging: str) -> None:
         """Record which run this is, once its input is known.
 
         Parameters
         ----------
+        input_key : mapping of str to str
+            See `jobs.resume_key.key_of_input`.
         staging : str
             Name of the folder of the staged output.
 
@@ -119,25 +121,26 @@ class Checkpoint:
         ------
         ConfigError
             If the input is not that of the attempt that this one goes on with.
+        ResourceError
+            If it cannot be written.
         """
-        self._key[INPUT] = input_key
+        self._key |= input_key
         if self._older is not None:
             _refuse_other(self._older, self._key, self._folder.target)
-        self._write(
-            RunRecord(
-                self.run_id, self.started.isoformat(), staging, self.attempt, machine_start(),
-                False, self._key,
-            )
+        record = RunRecord(
+            self.run_id, self.started.isoformat(), staging, self.attempt, machine_start(), False,
+            self._key,
         )  # fmt: skip
+        try:
+            self._write(record)
+        except OSError as error:
+            raise cannot_write(self._folder.path, error) from None
 
     def make_folder(self, name: str) -> str | None:
         """Return a folder that outlives an interruption; None where the output is no local one."""
         if not self._folder.is_local:
             return None
-        try:
-            self._folder.make(f"{CHECKPOINT}/{name}")
-        except OSError as error:
-            raise cannot_write(self._folder.path, error) from None
+        _make(self._folder, f"{CHECKPOINT}/{name}")
         return self._folder.file(f"{CHECKPOINT}/{name}")
 
     def executor(
@@ -163,7 +166,8 @@ class Checkpoint:
         self.journal.close()
         if self.is_kept:
             if self._record is not None:
-                self._write(replace(self._record, is_closed=True))
+                with suppress(OSError):  # then the next attempt trusts less
+                    self._write(replace(self._record, is_closed=True))
             return
         self._folder.remove(CHECKPOINT)
 
@@ -201,14 +205,16 @@ def open_checkpoint(
         try:
             lock = RunLock(folder)
         except OSError as error:
+            folder.remove_if_empty()
             raise cannot_write(folder.path, error) from None
         stack.callback(_leave, folder, lock)
         older = None if fresh else interrupted_run(target)
         if older is None:
             folder.remove(CHECKPOINT)
-            folder.make(CHECKPOINT)
+            _make(folder, CHECKPOINT)
         else:
-            _refuse_other(older, {**key, INPUT: older.key.get(INPUT, "")}, folder.target)
+            unknown = {name: older.key[name] for name in OF_THE_INPUT if name in older.key}
+            _refuse_other(older, {**key, **unknown}, folder.target)
         checkpoint = Checkpoint(folder, key, older, run_id, started)
         stack.callback(checkpoint.end)
         stack.callback(remove_if_forced(lambda: _end_by_force(checkpoint)))
@@ -232,6 +238,19 @@ def _end_by_force(checkpoint: Checkpoint) -> None:
     if is_paused() and checkpoint.has_progress:
         checkpoint.keep()
     checkpoint.end()
+
+
+def _make(folder: RunFolder, name: str) -> None:
+    """Create a folder in the folder of the run.
+
+    Raises
+    ------
+    ResourceError
+    """
+    try:
+        folder.make(name)
+    except OSError as error:
+        raise cannot_write(folder.path, error) from None
 
 
 def _leave(folder: RunFolder, lock: RunLock) -> None:
@@ -271,11 +290,11 @@ def _refuse_other(record: RunRecord, key: Mapping[str, str], shown: str) -> None
     if differs is not None:
         raise ConfigError(
             "checkpoint.other_job",
-            f"an interrupted run of this output was of another job: {differs}",
+            f"an interrupted run of this output cannot go on: {differs}",
             value=shown,
             rule="a run goes on only with the same job, the same input and the same version",
-            hint="run the other job again to finish it, or start from the beginning (--fresh on "
-            "the command line, fresh=True in Python)",
+            hint="to start from the beginning, add --fresh (in Python fresh=True); to finish the "
+            "interrupted run, run it again as it was",
             parameter=OUTPUT_PATH,
         )
 

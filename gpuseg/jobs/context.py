@@ -315,7 +315,7 @@ def open_sections(
         def checkpoint_of(target: Storage) -> Checkpoint | None:
             if key is None:
                 return None
-            job = key_of_job(sections, key)
+            job = key_of_job(sections, {"the output": kind, **key})
             return life.enter_context(open_checkpoint(target, job, fresh, run_id, started))
 
         @cache

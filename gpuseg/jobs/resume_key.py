@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpuseg import __version__
+from gpuseg.printable import shortened
 
 if TYPE_CHECKING:
     from gpuseg.io.file_version import FileVersion
@@ -16,7 +17,22 @@ if TYPE_CHECKING:
     from gpuseg.jobs.plan import RunPlan
     from gpuseg.jobs.run_sections import RunSections
 
-INPUT = "the files of the input"
+MODEL = "the model"
+
+_INPUT, _ID_KEY = "the files of the input", "the secret key of the ids"
+
+OF_THE_INPUT = (_INPUT, _ID_KEY)
+"""What is known only when the input is planned."""
+
+_CHANGES = {
+    MODEL: "the model has changed",
+    _INPUT: "the files of the input have changed (a file that was written again counts, even with "
+    "the same content)",
+    _ID_KEY: "the secret key that hashes the ids has changed",
+}
+"""What is told of hashes that differ."""
+
+_SHOWN_CHARACTERS = 200
 
 _SECTIONS_OF_NO_RESULT = ("runtime", "submit")
 
@@ -37,7 +53,27 @@ def key_of_job(sections: RunSections, others: Mapping[str, Any]) -> dict[str, st
     return {name: json.dumps(value, sort_keys=True, default=str) for name, value in values.items()}
 
 
-def key_of_input(plan: RunPlan) -> str:
+def key_of_input(plan: RunPlan) -> dict[str, str]:
+    """Return hashes that tell other files of the input, and another key of ids."""
+    return {_INPUT: _of_files(plan), _ID_KEY: _of_key(plan.resolved.id_key)}
+
+
+def difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str | None:
+    """Return in words how two keys differ first; None if they do not."""
+    names = dict.fromkeys([*recorded, *present])
+    differing = [name for name in names if recorded.get(name) != present.get(name)]
+    for name in differing:
+        if name not in _CHANGES:
+            before, now = (_shown(key.get(name)) for key in (recorded, present))
+            return f"{name} was {before} and is {now}"
+    return _CHANGES[differing[0]] if differing else None
+
+
+def _shown(value: str | None) -> str:
+    return "not there" if value is None else shortened(value, _SHOWN_CHARACTERS)
+
+
+def _of_files(plan: RunPlan) -> str:
     """Return a hash of names, sizes and versions of the files of the input, and of its schema."""
     from gpuseg.jobs.plan import LinesPlan
 
@@ -57,19 +93,7 @@ def key_of_input(plan: RunPlan) -> str:
     for storage, versions in places:
         for path, version in versions:
             digest.update(_file(storage, path, version).encode())
-    digest.update(_of_key(plan.resolved.id_key).encode())
     return digest.hexdigest()
-
-
-def difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str | None:
-    """Return in words how two keys differ first; None if they do not."""
-    for name in dict.fromkeys([*recorded, *present]):
-        before, now = recorded.get(name), present.get(name)
-        if before != now:
-            if name == INPUT:
-                return f"{INPUT} have changed"
-            return f"{name} was {before or 'not there'} and is {now or 'not there'}"
-    return None
 
 
 def _fingerprint(plan: RunPlan) -> str:

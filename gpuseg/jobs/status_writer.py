@@ -134,7 +134,8 @@ class StatusWriter:
         """Remove both files, the log at last."""
         folder = self._run.folder
         if folder.is_local:  # others cannot read an object that is removed
-            self._run.log.flush(folder)
+            with suppress(OSError):  # a full disk must not keep them
+                self._run.log.flush(folder)
         for name in (STATUS, LOG):
             folder.remove(name)
 

@@ -22,12 +22,14 @@ from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.output.run_lock import RunLock
 from gpuseg.io.storage import Storage
+from gpuseg.jobs.give_up import give_up
 from gpuseg.jobs.run_features import run_features
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.runtime.kept_items import KeepingItems
 from gpuseg.synthetic.transactions import write_transactions
 
 ROWS = 600
+OVERWRITE = ["output.overwrite=true"]
 
 LINES = {
     "customer": "customer_id", "time": "time", "order": "order_id", "product": "product",
@@ -189,13 +191,49 @@ def test_only_the_same_job_goes_on(tmp_path: Path, source: Path, stopping: type[
     assert "segment.n_clusters" in str(caught.value)
     file = copied / "in-000.parquet"
     file.write_bytes(file.read_bytes())  # another time of change
-    with raises("checkpoint.other_job", ConfigError):
+    with raises("checkpoint.other_job", ConfigError) as caught:
         gpuseg.run(job(copied, out))
+    assert "the files of the input have changed" in str(caught.value)
+    assert "--fresh" in str(caught.value)
     assert stopping.made == {}
     assert len(list(tmp_path.glob(".out.*"))) == 2
     other = gpuseg.run(job(copied, out, segment={"n_clusters": 4}), fresh=True)
     assert other.record.n_segments == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_other_keys_models_and_commands_do_not_go_on(
+    tmp_path: Path, source: Path, lines: Path, stopping: type[Stopping],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out, model = tmp_path / "out", tmp_path / "model"
+
+    def refused(command: Callable[[], object], words: str, then: Callable[[], None]) -> None:
+        stopping.left = 2
+        with raises("worker.lost_repeatedly"):
+            command()
+        stopping.left = -1
+        then()
+        with raises("checkpoint.other_job", ConfigError) as caught:
+            command()
+        assert words in str(caught.value)
+        give_up(Storage.from_url(str(out), {}, "output_path"))
+
+    monkeypatch.setenv("ID_KEY", "a" * 40)
+    hashed = job(source, out)
+    hashed["input"]["id_hash_key_env"] = "ID_KEY"
+    refused(
+        lambda: gpuseg.run(hashed), "the secret key that hashes the ids has changed",
+        lambda: monkeypatch.setenv("ID_KEY", "b" * 40),
+    )  # fmt: skip
+    gpuseg.run(job(source, model, segment={"random_state": 1}))
+    refused(
+        lambda: gpuseg.score(model, source, out), "the model has changed",
+        lambda: gpuseg.run(job(source, model, segment={"random_state": 2}), overrides=OVERWRITE),
+    )  # fmt: skip
+    commands: list[Callable[[Any], object]] = [run_features, gpuseg.run]
+    features = {"transactions": {"path": str(lines), **LINES}, "output": {"path": str(out)}}
+    refused(lambda: commands[0](features), "the output was", commands.reverse)
 
 
 def test_what_changes_no_result_may_change(
@@ -204,7 +242,7 @@ def test_what_changes_no_result_may_change(
     interrupted(stopping, job(source, tmp_path / "out"))
     first = json.loads((tmp_path / ".out._run" / "checkpoint" / "run.json").read_text())
     changed = job(source, tmp_path / "out", runtime={"n_workers": 1, "threads_per_worker": 1})
-    result = gpuseg.run(changed, overrides=["output.overwrite=true"])
+    result = gpuseg.run(changed, overrides=OVERWRITE)
     assert stopping.made["summarize"] == 0
     assert result.record.run_id == first["run_id"]
 
@@ -221,7 +259,8 @@ def test_a_lost_staging_folder_starts_from_the_beginning(
 
 def test_other_ends_leave_nothing(tmp_path: Path, source: Path, stopping: type[Stopping]) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
-    for error in (ResourceError("output.not_writable", ""), KeyboardInterrupt()):
+    codes = ("output.not_writable", "checkpoint.not_writable")
+    for error in (*(ResourceError(code, "") for code in codes), KeyboardInterrupt()):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(type(error)):
 
             def fail(self: Any, function: Any, error: BaseException = error) -> None:

@@ -1,7 +1,8 @@
 """One run at a time for each output: a lock in the folder of the run.
 
 The system frees the lock of a process that ends, in whichever way. Locks may not reach other
-machines, and object stores have none. There, a run is alive whose status still changes.
+machines, and object stores and some file systems have none. There, a run is alive whose process is
+there, or, on another machine, whose status still changes.
 """
 
 import fcntl
@@ -69,15 +70,19 @@ class RunLock:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._folder, self._handle = folder, -1
+        self._folder, self._handle, self._is_exclusive = folder, -1, False
         if folder.is_local:
             folder.make()
             self._lock_file()
         try:
             self._refuse_live_run()
-            folder.write_in_place(LOCK, json.dumps(asdict(Holder.this())).encode())
         except BaseException:
             self._close()
+            raise
+        try:
+            folder.write_in_place(LOCK, json.dumps(asdict(Holder.this())).encode())
+        except BaseException:  # such as a full disk
+            self.release()
             raise
 
     def release(self) -> None:
@@ -97,6 +102,7 @@ class RunLock:
             handle = os.open(path, flags, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._is_exclusive = True
             except BlockingIOError:
                 os.close(handle)
                 raise self._active() from None
@@ -120,7 +126,7 @@ class RunLock:
         if holder is None:
             return
         if holder.is_here:
-            is_alive = not self._folder.is_local and holder.is_alive()
+            is_alive = not self._is_exclusive and holder.is_alive()
         else:
             is_alive = self._changes()
         if is_alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,9 +53,18 @@ class ModelFiles:
                 yield name, content
 
     def key(self) -> str:
-        """Return a text that differs for another model, and for other versions of its files."""
-        sizes = [(name, each.size) for name, each in zip(self.names, self.versions, strict=True)]
-        return f"{self.saved.model.identity} {sizes}"
+        """Return a hash of the files.
+
+        Raises
+        ------
+        DataError, ResourceError
+            See `contents`.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for name, content in self.contents():
+            digest.update(f"{name} {len(content)}:".encode())
+            digest.update(content)
+        return digest.hexdigest()
 
     def _refuse_change(self, folder: ModelFolder, name: str, version: FileVersion) -> None:
         """Refuse a file of another version."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import parameter_names
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.context import OpenRun, open_sections
+from gpuseg.jobs.context import OpenRun, job_errors, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
@@ -19,6 +19,7 @@ from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import TablePlan
 from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.refresh.continue_scored import continue_scored
+from gpuseg.jobs.resume_key import MODEL
 from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.score.drift_of_scores import drift_of_scores, drift_warning
 from gpuseg.jobs.score.manifest_of_scores import (
@@ -238,7 +239,8 @@ def score_sections(
     make_plan = partial(
         plan_score, spec, saved.model, saved.storage, saved.manifest, replaces=replaces
     )
-    key = {"the model": files.key()}
+    with job_errors(spec):
+        key = {MODEL: files.key()}
     if continuation is not None:
         key.update(continuation.key())
     with open_sections(
