@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError, GpusegError
-from gpuseg.io.output.base import OUTPUT_PATH, cannot_write, manifest_of
+from gpuseg.io.output.base import OUTPUT_PATH, RUN_ID, cannot_write, manifest_of
 from gpuseg.io.output.run_folder import CHECKPOINT, LOCK, RunFolder
 from gpuseg.io.output.run_lock import RunLock
 from gpuseg.io.storage import Storage
@@ -268,7 +268,11 @@ def interrupted_run(target: Storage) -> RunRecord | None:
         values: dict[str, Any] = json.loads(folder.read(_RUN) or b"")
         record = RunRecord(**values)
         datetime.fromisoformat(record.started)
-    except (TypeError, ValueError):
+        is_intact = RUN_ID.fullmatch(record.run_id) and isinstance(record.key, Mapping)
+        is_staging = record.staging.endswith(record.run_id) and "/" not in record.staging
+    except (AttributeError, TypeError, ValueError):
+        return None
+    if not is_intact or not is_staging:
         return None
     is_published = manifest_of(target).get("run_id") == record.run_id and not folder.exists(
         f"{CHECKPOINT}/publishing"

@@ -22,6 +22,7 @@ from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.output.run_lock import RunLock
 from gpuseg.io.storage import Storage
+from gpuseg.jobs.checkpoint import interrupted_run
 from gpuseg.jobs.give_up import give_up
 from gpuseg.jobs.run_features import run_features
 from gpuseg.runtime.executor import LocalExecutor
@@ -247,10 +248,16 @@ def test_what_changes_no_result_may_change(
     assert result.record.run_id == first["run_id"]
 
 
-def test_a_lost_staging_folder_starts_from_the_beginning(
+def test_a_lost_staging_folder_or_record_starts_from_the_beginning(
     tmp_path: Path, source: Path, stopping: type[Stopping]
 ) -> None:
     interrupted(stopping, job(source, tmp_path / "out"))
+    record = tmp_path / ".out._run" / "checkpoint" / "run.json"
+    intact = record.read_text()
+    for name, value in {"staging": "../in", "run_id": 1, "key": 1, "started": ""}.items():
+        record.write_text(json.dumps(json.loads(intact) | {name: value}))
+        assert interrupted_run(Storage.from_url(str(tmp_path / "out"), {}, "output_path")) is None
+    record.write_text(intact)
     (staging,) = tmp_path.glob(".out.staging-*")
     shutil.rmtree(staging)
     gpuseg.run(job(source, tmp_path / "out"))
