@@ -17,7 +17,7 @@ at most 366 days"
 def seconds_of(value: Any) -> int:
     """Return the seconds of a time limit.
 
-    With a clock, two parts are hours and minutes.
+    "1:30" is refused: it is minutes and seconds for Slurm, and hours and minutes for most people.
 
     Raises
     ------
@@ -37,6 +37,8 @@ def _of_text(text: str) -> int | None:
     if match := _UNIT.fullmatch(text):
         return int(match[1]) * _UNITS[match[2]]
     if match := _CLOCK.fullmatch(text):
+        if match[1] is None and match[4] is None:
+            return None
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     return None

@@ -200,11 +200,17 @@ def test_toml_of_all_kinds_of_values() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(90, 90), ("45s", 45), ("90m", 5400), ("2h", 7200), ("1d", 86400), ("1:30", 5400),
+    [(90, 90), ("45s", 45), ("90m", 5400), ("2h", 7200), ("1d", 86400), ("1-12:30", 131400),
      ("0:00:10", 10), ("1-12:00:00", 129600)],
 )  # fmt: skip
 def test_time_limits(text: Any, seconds: int) -> None:
     assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["1:30", "90", "1.5h", "0m", "367d", "", True, 0])
+def test_refused_time_limits(text: Any) -> None:
+    with pytest.raises(ValueError, match="must be a time"):
+        seconds_of(text)
 
 
 STATES: Mapping[str, tuple[JobState, JobState]] = {
