@@ -75,7 +75,7 @@ class RunStatus(Record):
     heartbeat: datetime | None = None
     """When the run wrote this; a running one does so every few seconds."""
     started: datetime | None = None
-    """Start of the run; of a resumed one, that of the attempt."""
+    """Start of the run; of a resumed one, that of its first attempt."""
     host: str | None = None
     """Name of the machine of its driver."""
     pid: Annotated[int, Field(gt=0)] | None = None

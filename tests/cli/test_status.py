@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_a_job_is_not_taken_for_a_later_one_of_its_output(out: Path, capfd: Capt
     assert shown(capfd, first)["state"] == "failed"
 
 
-def test_a_killed_job_says_so(out: Path, capfd: Capture) -> None:
+def test_a_killed_job_says_so_and_goes_on(out: Path, capfd: Capture) -> None:
     job_id = submit(out, capfd)
     wait_for(lambda: shown(capfd, job_id)["state"] == "running")
     pids = (int(job_id.partition("-")[0]), shown(capfd, job_id)["pid"])
@@ -210,6 +211,14 @@ def test_a_killed_job_says_so(out: Path, capfd: Capture) -> None:
     status = shown(capfd, job_id)
     assert (status["exit_code"], status["error"]["code"]) == (4, "submit.job_failed")
     assert "script was killed" in call(capfd, "status", job_id).out
+    (out.parent / "go").touch()
+    (out.parent / "held").unlink()
+    second = submit(out, capfd)  # goes on with the run of the first one
+    assert call(capfd, "logs", "-f", second).code == 0
+    assert shown(capfd, second)["attempt"] == 2
+    assert [shown(capfd, each)["state"] for each in (job_id, second)] == ["failed", "succeeded"]
+    shutil.rmtree(run_folder(out).path)
+    assert shown(capfd, second)["state"] == "succeeded"  # by its manifest
 
 
 def test_an_array_is_watched_and_cancelled_by_one_id(out: Path, capfd: Capture) -> None:

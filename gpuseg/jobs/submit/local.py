@@ -73,6 +73,8 @@ class LocalLauncher:
                 return JobState(ended_with(code), code)
             if _is_running(script):
                 return JobState("queued")
+            if not Path(record.folder).exists():
+                return JobState("unknown")
             whole = self.state(script) if number else None
             if whole is not None and whole.state == "cancelled":  # before this one had begun
                 return whole

@@ -1,6 +1,7 @@
 """Submit a job: check it, write its script down, queue it, and remember it."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from gpuseg.errors import ConfigError, ResourceError
@@ -43,9 +44,10 @@ def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
             "submit.not_written", f"{error.filename}: cannot be written ({error.strerror})",
             hint="check that the folder of output.path exists and that you may write there",
         ) from None  # fmt: skip
+    submitted = now()  # before any process of the job
     job_id = launcher.submit(submission, script)
     try:
-        return _register(submission, launcher, job_id)
+        return _register(submission, launcher, job_id, submitted)
     except OSError as error:
         raise ResourceError(
             "submit.not_recorded",
@@ -55,9 +57,11 @@ def submit_job(submission: Submission, launcher: JobLauncher) -> JobRecord:
         ) from None
 
 
-def _register(submission: Submission, launcher: JobLauncher, job_id: str) -> JobRecord:
+def _register(
+    submission: Submission, launcher: JobLauncher, job_id: str, submitted: datetime
+) -> JobRecord:
     """Write down what was queued, among this user's jobs and beside each output."""
-    submitted, ids = now(), []
+    ids = []
     for number, member in enumerate(submission.members):
         id = f"{job_id}_{number}" if submission.is_array else job_id
         ids.append(id)

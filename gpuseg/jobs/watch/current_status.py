@@ -10,7 +10,7 @@ from gpuseg.jobs.submit.base import JobState
 from gpuseg.jobs.submit.launchers import launcher_of
 from gpuseg.jobs.submit.registry import JobRecord, later_job
 from gpuseg.jobs.watch.locate import RunLocation
-from gpuseg.jobs.watch.processes import has_process, is_on_this_machine
+from gpuseg.jobs.watch.processes import TOLERANCE, has_process, is_on_this_machine
 from gpuseg.manifest import read_content
 from gpuseg.run_status import RunError, RunState, RunStatus, parse_status
 from gpuseg.strict_json import parse_json
@@ -74,9 +74,14 @@ def written_status(run: RunLocation) -> RunStatus | None:
 
 
 def _is_of_later_job(status: RunStatus, job: JobRecord) -> bool:
-    """Whether a run that does not know its job has begun after another one for its output."""
+    """Whether a run that does not know its job has its process from a later one of its output.
+
+    The start of the run does not tell: it may have begun in the first job, and go on in the other.
+    """
     later = later_job(job)
-    return later is not None and bool(status.started and status.started >= later.submitted)
+    if later is None or status.process_started is None:
+        return False
+    return status.process_started + TOLERANCE >= later.submitted.timestamp()
 
 
 def is_alive(status: RunStatus) -> bool:

@@ -9,7 +9,7 @@ import psutil
 
 from gpuseg.run_status import RunStatus
 
-_TOLERANCE = 2.0
+TOLERANCE = 2.0
 """Seconds by which the start of a process may be measured otherwise, as the clock is set."""
 
 
@@ -24,7 +24,7 @@ def has_process(status: RunStatus) -> bool:
         return False
     with suppress(psutil.Error):
         process = psutil.Process(status.pid)
-        has_same_start = abs(process.create_time() - status.process_started) <= _TOLERANCE
+        has_same_start = abs(process.create_time() - status.process_started) <= TOLERANCE
         return bool(has_same_start and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
