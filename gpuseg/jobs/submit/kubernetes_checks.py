@@ -55,7 +55,8 @@ def _check_path(path: str, parameter: str, folders: Collection[str]) -> None:
     if ".." in place.parts or not any(place.is_relative_to(folder) for folder in folders):
         raise ConfigError(
             "submit.path_not_in_pods", "pods do not have the files of this machine", value=path,
-            parameter=parameter, rule="must be the URL of a store, or a path below a folder of submit.claims",
+            parameter=parameter,
+            rule="must be the URL of a store, or a path below a folder of submit.claims",
             hint='write claims = { CLAIM = "/FOLDER" } for a volume that all nodes can mount',
         )  # fmt: skip
 
