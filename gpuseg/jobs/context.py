@@ -42,7 +42,7 @@ from gpuseg.runtime.cluster import (
     refuse_program_without_guard,
 )
 from gpuseg.runtime.executor import CacheLost, Executor, do_nothing
-from gpuseg.runtime.interrupts import raise_if_interrupted
+from gpuseg.runtime.interrupts import interrupts_deferred, raise_if_interrupted
 from gpuseg.runtime.journal.executor import JournaledExecutor
 from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.runtime.temporary_folder import temporary_folder
@@ -363,7 +363,8 @@ def open_sections(
                 checkpoint.attempt if checkpoint is not None else 1,
                 lambda: checkpoint is not None and checkpoint.is_kept,
             )  # fmt: skip
-            life.enter_context(StatusWriter(watched))
+            with interrupts_deferred():  # its thread writes from then on
+                life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
         with reporter.stage("start"):
             if resolved.cluster.cluster == "dask":

@@ -31,11 +31,13 @@ class Signals:
         Whether one of the signals has arrived.
     code : int
         The exit code of the process after it.
+    is_published : bool
+        Whether the output is in its place. Then a signal changes nothing: the run is about to end.
     """
 
     def __init__(self) -> None:
         global _current
-        self.received, self.code = False, INTERRUPTED
+        self.received, self.code, self.is_published = False, INTERRUPTED, False
         _current = self
         self._show_lost, sys.unraisablehook = sys.unraisablehook, self._show_unraisable
         for number in SIGNALS:
@@ -56,7 +58,7 @@ class Signals:
             self._show_lost(lost)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.received:
+        if not (self.received or self.is_published):
             self.received, self.code = True, code_of_signal(number)
             raise Interrupted
 
@@ -79,6 +81,12 @@ def code_of_interrupt() -> int | None:
 def is_paused() -> bool:
     """Whether a signal has arrived that pauses the run."""
     return code_of_interrupt() == PAUSED
+
+
+def ignore_later_interrupts() -> None:
+    """Let the run end as it is, for its output is in its place: none could go on with it."""
+    if _current is not None:
+        _current.is_published = True
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from gpuseg.runtime.exit_codes import SIGNALS
 from gpuseg.runtime.interrupts import (
     Interrupted,
     Signals,
+    ignore_later_interrupts,
     interrupts_deferred,
     raise_if_interrupted,
 )
@@ -89,6 +90,17 @@ def test_an_interrupt_that_python_drops_is_not_shown_but_raised_again(
     signals.end()
     assert capfd.readouterr().err == ""
     assert sys.unraisablehook is sys.__unraisablehook__
+
+
+def test_a_signal_after_the_output_is_published_changes_nothing(arrived: list[int]) -> None:
+    signals = Signals()
+    with interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        ignore_later_interrupts()
+    os.kill(os.getpid(), signal.SIGINT)
+    raise_if_interrupted()
+    assert not signals.received
+    signals.end()
 
 
 def test_signals_that_are_ignored_stay_ignored(arrived: list[int]) -> None:

@@ -10,6 +10,7 @@ from gpuseg.io.output.atomic import exchange
 from gpuseg.io.output.base import SUCCESS, Output, Staging, cannot_write, check_free
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
+from gpuseg.runtime.interrupts import ignore_later_interrupts, interrupts_deferred
 from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned, share_as_usual
 
 
@@ -74,9 +75,12 @@ class LocalOutput(Output):
         if self._replaces:
             # It may have changed since the start.
             check_free(self._storage, True, *self._kinds)
-            exchange(str(self._folder), str(self._target))
-        else:
-            self._folder.rename(self._target)  # fails if the target is a folder that is not empty
+        with interrupts_deferred():
+            if self._replaces:
+                exchange(str(self._folder), str(self._target))
+            else:
+                self._folder.rename(self._target)  # fails if that is a folder that is not empty
+            ignore_later_interrupts()
         sync_folder(self._target.parent)
 
     def discard(self) -> None:

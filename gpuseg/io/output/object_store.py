@@ -17,6 +17,7 @@ from gpuseg.io.output.base import (
 )  # fmt: skip
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
+from gpuseg.runtime.interrupts import ignore_later_interrupts
 
 _REPLACED = re.compile(
     r"/(part-[^/]*|segment-[^/]*\.csv|_model/core-[^/]*|_models/.*|_features/.*"
@@ -67,6 +68,7 @@ class ObjectOutput(Output):
         if stale := [path for path in older if path not in present]:
             fs.rm(stale)
         fs.rm(f"{root}/{PUBLISHING}")
+        ignore_later_interrupts()
         self._remove_abandoned()
 
     def release(self) -> None:
