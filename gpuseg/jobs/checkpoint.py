@@ -264,6 +264,21 @@ def _leave(folder: RunFolder, lock: RunLock) -> None:
 def interrupted_run(target: Storage) -> RunRecord | None:
     """Return the record of an attempt that was interrupted; None if there is none to go on with."""
     folder = RunFolder(target)
+    record = _record(folder)
+    if record is None or _is_published(record, target):
+        return None
+    is_staged = not folder.is_local or Path(folder.path).with_name(record.staging).is_dir()
+    return record if is_staged else None
+
+
+def published_run(target: Storage) -> RunRecord | None:
+    """Return the record of a run that ended after it had published, and before it removed this."""
+    record = _record(RunFolder(target))
+    return record if record is not None and _is_published(record, target) else None
+
+
+def _record(folder: RunFolder) -> RunRecord | None:
+    """Return the record in a folder; None if there is none of this format, or it is damaged."""
     try:
         values: dict[str, Any] = json.loads(folder.read(_RUN) or b"")
         record = RunRecord(**values)
@@ -272,15 +287,12 @@ def interrupted_run(target: Storage) -> RunRecord | None:
         is_staging = record.staging.endswith(record.run_id) and "/" not in record.staging
     except (AttributeError, TypeError, ValueError):
         return None
-    if not is_intact or not is_staging:
-        return None
-    is_published = manifest_of(target).get("run_id") == record.run_id and not folder.exists(
-        f"{CHECKPOINT}/publishing"
-    )
-    is_staged = not folder.is_local or Path(folder.path).with_name(record.staging).is_dir()
-    if record.format != _FORMAT or is_published or not is_staged:
-        return None
-    return record
+    return record if is_intact and is_staging and record.format == _FORMAT else None
+
+
+def _is_published(record: RunRecord, target: Storage) -> bool:
+    is_in_place = manifest_of(target).get("run_id") == record.run_id
+    return is_in_place and not RunFolder(target).exists(f"{CHECKPOINT}/publishing")
 
 
 def _refuse_other(record: RunRecord, key: Mapping[str, str], shown: str) -> None:

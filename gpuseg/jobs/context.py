@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from gpuseg.errors import ResourceError, hidden, parameter_names, without_reason
+from gpuseg.errors import ConfigError, ResourceError, hidden, parameter_names, without_reason
 from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
@@ -19,6 +19,7 @@ from gpuseg.io.output.open import open_output
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.checkpoint import Checkpoint, is_resumable, open_checkpoint
+from gpuseg.jobs.give_up import clean_up_if_published
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.launcher_job import launcher_job
@@ -342,7 +343,12 @@ def open_sections(
             return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
 
         with reporter.stage("plan"):
-            plan = make_plan(make_folder)
+            try:
+                plan = make_plan(make_folder)
+            except ConfigError as error:
+                if error.code == "output.exists" and key is not None:
+                    clean_up_if_published(_output_of(sections))
+                raise
             for text in plan.text_inputs:
                 reporter.log(text.describe())
             resolved = plan.resolved
@@ -393,6 +399,10 @@ def _keep_if_resumable(
     if error is not None and checkpoint.has_progress and is_resumable(error):
         checkpoint.keep()
         output.keep()
+
+
+def _output_of(sections: RunSections) -> Storage:
+    return Storage.from_url(sections.output.path, sections.output.storage_options, "output.path")
 
 
 def _shown(target: Storage) -> str:

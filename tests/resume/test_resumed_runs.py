@@ -264,6 +264,21 @@ def test_a_lost_staging_folder_or_record_starts_from_the_beginning(
     assert stopping.made["summarize"] == 1
 
 
+def test_what_a_run_left_that_was_killed_after_publishing_is_removed(
+    tmp_path: Path, source: Path, stopping: type[Stopping]
+) -> None:
+    interrupted(stopping, job(source, tmp_path / "out"))
+    run_id = gpuseg.run(job(source, tmp_path / "ref")).record.run_id
+    (tmp_path / "ref").rename(tmp_path / "out")
+    record = tmp_path / ".out._run" / "checkpoint" / "run.json"
+    values = json.loads(record.read_text())
+    text = (tmp_path / "out" / "_manifest.json").read_text()
+    (tmp_path / "out" / "_manifest.json").write_text(text.replace(run_id, values["run_id"]))
+    with raises("output.exists"):
+        gpuseg.run(job(source, tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_other_ends_leave_nothing(tmp_path: Path, source: Path, stopping: type[Stopping]) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
     codes = ("output.not_writable", "checkpoint.not_writable")
