@@ -98,7 +98,9 @@ RANKS = "ranks"
 
 _KEYS_OF_RANKS = ("start_timeout", "rendezvous", "address", "interface")
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+
+_LAST_PORT = 65_535
 
 _MAX_SECONDS = 7 * 86_400
 
@@ -322,8 +324,11 @@ class RuntimeSpec(Section):
     @field_validator("address")
     @classmethod
     def _has_port(cls, address: str | None) -> str | None:
-        if address is not None and not _ADDRESS.fullmatch(address):
-            raise ValueError("must be HOST:PORT, such as 'node1:8786'")
+        match = None if address is None else _ADDRESS.fullmatch(address)
+        if address is not None and (match is None or not 1 <= int(match["port"]) <= _LAST_PORT):
+            raise ValueError(
+                f"must be HOST:PORT, such as 'node1:8786', with a port from 1 to {_LAST_PORT}"
+            )
         return address
 
     @model_validator(mode="after")

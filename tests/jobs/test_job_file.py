@@ -104,6 +104,13 @@ def test_clusters_of_this_version(cluster: str) -> None:
     assert load_job(changed("runtime.cluster", cluster)).runtime.cluster == cluster
 
 
+@pytest.mark.parametrize("address", ["node1", "node1:0", "node1:65536", ":8786", "node1:８７"])
+def test_addresses_of_rank_zero_have_a_port(address: str) -> None:
+    job = changed("runtime.cluster", "ranks")
+    assert load_job(job, ["runtime.address=[::1]:65535"]).runtime.address == "[::1]:65535"
+    assert "with a port from 1 to 65535" in str(error_of(job, f"runtime.address={address}"))
+
+
 def test_initial_centers_can_be_set() -> None:
     assert load_job(changed("segment.init", [[0.0, 1.0], [2, 3]])).segment.init == [[0, 1], [2, 3]]
 
