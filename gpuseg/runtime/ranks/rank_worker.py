@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ NO_PAGES = "127.0.0.1:0"
 """Where the pages of a worker or a scheduler would be: at any port that others do not reach."""
 
 _CLOSE_SECONDS = 3
+
+_LOOK_SECONDS = 0.2
 
 FAILED = (OSError, RuntimeError, ValueError, asyncio.CancelledError)
 """What Dask raises where a worker cannot start or close in order."""
@@ -106,11 +109,15 @@ class RankWorker:
         async def ask() -> Any:
             return await self._worker.scheduler.echo(data=1)
 
-        try:
-            self._loop.call(ask, seconds=seconds)
-        except FAILED:
-            return False
-        return True
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(*FAILED):  # what cannot connect fails before the time is over
+                self._loop.call(ask, seconds=left)
+                return True
+            if not self.is_connected:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return False
 
     def close(self) -> None:
         """Leave the run; do not wait for work that is not done."""
