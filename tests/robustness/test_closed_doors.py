@@ -44,7 +44,7 @@ CLUSTERS = {
 
 OF_RUN = {
     "local": [],
-    "dask": ["tmp/gpuseg-*/input/in.csv", "tmp/gpuseg-*/dask-scratch-space/worker-*"],
+    "dask": ["here/.out._run/checkpoint/**/in.csv", "tmp/gpuseg-*/dask-scratch-space/worker-*"],
     "ranks": ["here/.out._run/ranks/*.json", "here/.out.staging-*/_converted/input/in.csv"],
 }
 """Files of a run, beside those that each has: rows that were converted, and the key of ranks."""
