@@ -15,7 +15,11 @@ _SECONDS_PER_BYTE = 2.5e-9
 _SECONDS_PER_FILE = 2e-3
 """What saving takes, measured on server CPUs: files go to the memory of the system first."""
 
-_STEPS = 3
+_STEPS = ("counted", "connected", "assigned")
+
+_MAIN_STEP = "connected"
+"""The one that is saved where saving all is too much: most of the work is before it."""
+
 _STEP_BYTES = 4.2
 """Bytes of a row after a step: a cluster, and a bit."""
 
@@ -33,7 +37,8 @@ class FitUnits:
     def __init__(self, executor: Executor) -> None:
         self._executor, self._unit = executor, ExitStack()
         self._saved: SavedFit | None = None
-        self._saves_steps, self._has_saved_rows = False, False
+        self._saved_steps: tuple[str, ...] = ()
+        self._has_saved_rows = False
 
     def __enter__(self) -> "FitUnits":
         self._unit.enter_context(self._executor.unit())
@@ -52,14 +57,18 @@ class FitUnits:
     ) -> None:
         """Tell how state is saved, and the work of all steps and the size of the data."""
         seconds = estimate.seconds / (_GPU_SPEED if saved.backend == "cuda" else 1)
-        row_bytes = _STEPS * _STEP_BYTES + (8 + 4 * n_features if saved.has_moved else 0)
-        saving = n_rows / self._executor.n_shards * row_bytes * _SECONDS_PER_BYTE
-        saving += _STEPS * _SECONDS_PER_FILE
-        self._saved, self._saves_steps = saved, saving <= _MAX_SHARE * seconds
+        shard_rows = n_rows / self._executor.n_shards
+        moved = shard_rows * (8 + 4 * n_features) * _SECONDS_PER_BYTE if saved.has_moved else 0.0
+        step = shard_rows * _STEP_BYTES * _SECONDS_PER_BYTE + _SECONDS_PER_FILE
+        self._saved = saved
+        for steps in (_STEPS, (_MAIN_STEP,)):
+            if moved + len(steps) * step <= _MAX_SHARE * seconds:
+                self._saved_steps = steps
+                return
 
     def save(self, step: str) -> None:
         """End a unit with a step, and save the state of all partitions, if that is worth it."""
-        if self._saved is None or not self._saves_steps:
+        if self._saved is None or step not in self._saved_steps:
             return
         executor, numbers = self._executor, range(self._executor.n_shards)
         if self._saved.has_moved and not self._has_saved_rows:
