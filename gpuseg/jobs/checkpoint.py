@@ -26,7 +26,7 @@ from gpuseg.runtime.forced_end import remove_if_forced
 from gpuseg.runtime.interrupts import code_of_interrupt, is_paused
 from gpuseg.runtime.journal.executor import JournaledExecutor
 from gpuseg.runtime.journal.journal import Journal, LocalJournal, ObjectJournal
-from gpuseg.runtime.kept_items import machine_start
+from gpuseg.runtime.machine_start import machine_start
 
 _RUN = f"{CHECKPOINT}/run.json"
 _JOURNAL = f"{CHECKPOINT}/journal"

@@ -458,62 +458,55 @@ class RefreshSpec(Section):
 _MAX_TASKS = 100_000
 """Tasks of a job, and machines."""
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_NO_LINE_END = re.compile(r"[^\r\n]*")
+
+def _matching(pattern: str, rule: str) -> AfterValidator:
+    """Return the check that a text matches a regular expression as a whole."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(rule)
+        return text
+
+    return AfterValidator(check)
 
 
-def _one_line(text: str) -> str:
-    if not _NO_LINE_END.fullmatch(text):
-        raise ValueError("must be one line")
-    return text
-
-
-Line = Annotated[Text, AfterValidator(_one_line)]
+Line = Annotated[Text, _matching(r"[^\r\n]*", "must be one line")]
 """A line of a script."""
 
-
-def _variable(name: str) -> str:
-    if not _VARIABLE.fullmatch(name):
-        raise ValueError("must be the name of a variable: letters, digits and _")
-    return name
-
-
-EnvironmentName = Annotated[str, AfterValidator(_variable)]
+EnvironmentName = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z_][A-Za-z0-9_]{0,254}",
+        "must be the name of a variable: letters, digits and _",
+    ),
+]
 
 TaskCount = Annotated[int, Field(ge=1, le=_MAX_TASKS)]
 
 TimeLimit = Annotated[int, BeforeValidator(seconds_of)]
 """Seconds; a job file may have "2h", "90m" or Slurm's "1-12:00:00"."""
 
+_OBJECT_NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_SECRET_KEY = re.compile(f"{_OBJECT_NAME.pattern}/[-._a-zA-Z0-9]{{1,253}}")
-_MOUNT_PATH = re.compile(r"/[^:\r\n]+")
+ObjectName = Annotated[
+    str,
+    _matching(
+        _OBJECT_NAME, "must be a name of Kubernetes: lower-case letters, digits, '-' and '.'"
+    ),
+]
 
+SecretKey = Annotated[
+    str,
+    _matching(
+        f"{_OBJECT_NAME}/[-._a-zA-Z0-9]{{1,253}}",
+        "must be 'NAME/KEY': the name of a Secret, and one of its keys",
+    ),
+]
 
-def _object_name(name: str) -> str:
-    if not _OBJECT_NAME.fullmatch(name):
-        raise ValueError("must be a name of Kubernetes: lower-case letters, digits, '-' and '.'")
-    return name
-
-
-def _secret_key(place: str) -> str:
-    if not _SECRET_KEY.fullmatch(place):
-        raise ValueError("must be 'NAME/KEY': the name of a Secret, and one of its keys")
-    return place
-
-
-def _mount_path(path: str) -> str:
-    if not _MOUNT_PATH.fullmatch(path):
-        raise ValueError("must be the folder of a volume, such as '/data'")
-    return path
-
-
-ObjectName = Annotated[str, AfterValidator(_object_name)]
-
-SecretKey = Annotated[str, AfterValidator(_secret_key)]
-
-MountPath = Annotated[str, AfterValidator(_mount_path)]
+MountPath = Annotated[
+    str, _matching(r"/[^:\r\n]+", "must be the folder of a volume, such as '/data'")
+]
 
 _FIELDS_OF_POD = (
     *("containers", "initContainers", "volumes", "restartPolicy", "subdomain"),

@@ -4,17 +4,15 @@ The caller and all workers reach it. Each file is written as a whole: one that e
 unless the machine that wrote it has failed since.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 from gpuseg.errors import ResourceError
+from gpuseg.runtime.private_files import replace_private
 
 _FOLDER_MODE = 0o700
-_FILE_MODE = 0o600
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class CheckpointFolder:
         path = f"{self.path}/{name}"
         try:
             if self.is_local:
-                _replace(Path(path), write)
+                Path(path).parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+                replace_private(Path(path), write)
             else:
                 with self.fs.open(path, "wb") as file:
                     write(file)
@@ -68,16 +67,3 @@ class CheckpointFolder:
         """
         file: BinaryIO = self.fs.open(f"{self.path}/{name}", "rb")
         return file
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    path.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -7,17 +7,15 @@ worth it where an item writes a file: the call may be interrupted after most fil
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gpuseg.runtime.checkpoint_folder import CheckpointFolder
+from gpuseg.runtime.machine_start import machine_start
 from gpuseg.runtime.record_pickle import dumps, loads
 
 R = TypeVar("R")
 
 _FOLDER = "items"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,6 @@ class KeptItems:
         except (OSError, pickle.UnpicklingError):
             return None
         return item if isinstance(item, _KeptItem) else None
-
-
-@cache
-def machine_start() -> str:
-    """Return a text that differs for each machine and each of its starts; empty if unknown."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
 
 
 class KeepingItems(Generic[R]):

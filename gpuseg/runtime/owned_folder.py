@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from gpuseg.runtime.machine_start import machine_start
+
 FOLDER_PREFIX = "gpuseg-"
 """Start of the names of temporary folders that a job removes if their processes have ended."""
 
@@ -36,8 +38,6 @@ LOCKS_UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, err
 """Errors of file systems without locks of folders."""
 
 _FOR_THIS_USER, _OF_OTHERS = 0o700, 0o077
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class OwnedFolder:
@@ -194,11 +194,7 @@ def machine_tag() -> str:
     Containers of one machine have other names but the same start. A machine that has started again
     has the same name.
     """
-    try:
-        boot = _BOOT_ID.read_text()
-    except OSError:
-        boot = ""
-    texts = (socket.gethostname(), boot or socket.gethostname())
+    texts = (socket.gethostname(), machine_start() or socket.gethostname())
     return "".join(_tag(text) for text in texts)
 
 

@@ -33,7 +33,8 @@ def test_a_local_folder_lies_beside_the_output_and_is_private(tmp_path: Path) ->
     assert modes == {".out._run": 0o700, "log.txt": 0o600, "ranks": 0o700, "address": 0o600}
     folder.remove("ranks")
     assert folder.names() == ["log.txt"]
-    folder.remove_all()
+    folder.remove("log.txt")
+    folder.remove_if_empty()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,5 +69,6 @@ def test_an_object_store_has_it_in_the_output(memory: Any) -> None:
     assert folder.names() == ["log.txt", "status.json"]
     assert folder.read("log.txt") == b"one\ntwo\n"
     assert not check_free(output, overwrite=False)  # a run that was killed left it
-    folder.remove_all()
+    for name in folder.names():
+        folder.remove(name)
     assert folder.names() == []

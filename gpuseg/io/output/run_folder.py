@@ -9,11 +9,10 @@ import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
 
 from gpuseg.errors import ResourceError
 from gpuseg.io.storage import Storage
+from gpuseg.runtime.private_files import open_private, replace_private
 
 RUN_PREFIX = "_run"
 """The prefix in an output on an object store."""
@@ -121,15 +120,7 @@ class RunFolder:
             self.fs.pipe_file(self.file(name), content)
             return
         self.make(str(Path(name).parent) if "/" in name else "")
-        path = Path(self.file(name))
-        part = path.with_name(f"{path.name}.{uuid4().hex}")
-        try:
-            with open_private(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-                file.write(content)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        replace_private(Path(self.file(name)), lambda file: file.write(content))
 
     def write_in_place(self, name: str, content: bytes) -> None:
         """Write a file that keeps its number, as one that is locked must.
@@ -162,19 +153,7 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder, if it exists."""
-        self._remove(self.file(name))
-
-    def remove_all(self) -> None:
-        """Remove the whole folder, if it exists."""
-        self._remove(self.path)
-
-    def remove_if_empty(self) -> None:
-        """Remove the folder, if nothing is in it; object stores have no empty folders."""
-        if self.is_local:
-            with suppress(OSError):
-                Path(self.path).rmdir()
-
-    def _remove(self, path: str) -> None:
+        path = self.file(name)
         if self.is_local:
             if Path(path).is_dir() and not Path(path).is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -184,6 +163,12 @@ class RunFolder:
             self.fs.invalidate_cache()
             with suppress(FileNotFoundError):
                 self.fs.rm(path, recursive=True)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder, if nothing is in it; object stores have no empty folders."""
+        if self.is_local:
+            with suppress(OSError):
+                Path(self.path).rmdir()
 
 
 def make_private(folder: Path) -> None:
@@ -218,8 +203,3 @@ def _check_private(root: Path) -> None:
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         root.chmod(_OURS_ALONE)
-
-
-def open_private(path: Path, flags: int) -> BinaryIO:
-    """Open a file of bytes that only this user may read; links are not followed."""
-    return os.fdopen(os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb")

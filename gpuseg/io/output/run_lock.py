@@ -18,7 +18,7 @@ import psutil
 
 from gpuseg.errors import ResourceError
 from gpuseg.io.output.run_folder import LOCK, STATUS, RunFolder
-from gpuseg.runtime.kept_items import machine_start
+from gpuseg.runtime.machine_start import machine_start
 from gpuseg.runtime.owned_folder import LOCKS_UNAVAILABLE
 
 HEARTBEAT_SECONDS = 15.0

@@ -19,7 +19,7 @@ from gpuseg.io.text_files.convert import (
 )
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.io.text_files.options import TextOptions
-from gpuseg.runtime.kept_items import machine_start
+from gpuseg.runtime.machine_start import machine_start
 from gpuseg.runtime.record_pickle import dumps, loads
 
 _FIELDS = [field.name for field in fields(TextSource) if field.name != "storage"]
