@@ -15,6 +15,8 @@ gets and of the sums that it sends back.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --quick        1 and 4 ranks, one repeat
+    python benchmarks/scaling.py --exchange     only prints what an exchange takes, and what it took
+                                                when each piece was a task of the scheduler
 
 Writes scaling.json to benchmarks/results.
 """
@@ -133,6 +135,33 @@ def seconds_per_outcome(shards: Sequence[int], repeats: int) -> dict[str, float]
     }
 
 
+def seconds_of_exchanges(n_shards: int) -> dict[str, float]:
+    """Return the seconds of an exchange between the shards of two workers, in both ways."""
+    from gpuseg.runtime.cluster import ClusterSpec, open_executor
+    from gpuseg.runtime.dask.executor import DaskExecutor
+
+    seconds = {}
+    with open_executor(ClusterSpec("dask", 2, 1, None), lambda rows: None, print) as executor:
+        assert isinstance(executor, DaskExecutor)
+        executor.load(_sums, [0] * n_shards)
+        executor.shuffle(_split, _take)
+        for way, calls_directly in (("pieces", True), ("tasks", False)):
+            executor._calls_directly = calls_directly
+            started = time.perf_counter()
+            executor.shuffle(_split, _take)
+            seconds[way] = round(time.perf_counter() - started, 3)
+        executor._calls_directly = True
+    return seconds
+
+
+def _split(shard: Any, context: Any, n_pieces: int) -> list[Any]:
+    return [np.zeros(100) for _ in range(n_pieces)]
+
+
+def _take(shard: Any, context: Any, pieces: Sequence[Any]) -> int:
+    return len(pieces)
+
+
 def _sums(plan: int, context: Any) -> Any:
     from gpuseg.numerics.sum_grid import LloydSums
 
@@ -157,7 +186,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--exchange", action="store_true")
     options = parser.parse_args()
+    if options.exchange:
+        for n_shards in (8, 32, 64):
+            print(n_shards, seconds_of_exchanges(n_shards))
+        return
     sizes = (1, 4) if options.quick else (1, 2, 4, 8)
     repeats = 1 if options.quick else options.repeats
     centers = np.zeros((CLUSTERS, FEATURES))
