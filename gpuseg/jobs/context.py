@@ -4,33 +4,31 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from gpuseg.errors import ConfigError, ResourceError, hidden, parameter_names, without_reason
 from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
-from gpuseg.io.output.open import open_output
 from gpuseg.io.output.run_folder import RunFolder
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.jobs.checkpoint import Checkpoint, is_resumable, open_checkpoint
+from gpuseg.jobs.checkpoint import Checkpoint
 from gpuseg.jobs.give_up import clean_up_if_published
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.launcher_job import launcher_job
 from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
-from gpuseg.jobs.resume_key import key_of_input, key_of_job
+from gpuseg.jobs.resume_key import key_of_input
 from gpuseg.jobs.run_log import RunLog
 from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.shared_output import refuse_output_not_shared
+from gpuseg.jobs.staged_run import StagedRun
 from gpuseg.jobs.status_writer import StatusWriter, Watched
-from gpuseg.jobs.text_inputs import STAGED
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
 from gpuseg.output_kind import OutputKind
@@ -46,7 +44,6 @@ from gpuseg.runtime.executor import CacheLost, Executor, do_nothing
 from gpuseg.runtime.interrupts import interrupts_deferred, raise_if_interrupted
 from gpuseg.runtime.journal.executor import JournaledExecutor
 from gpuseg.runtime.retry import retry_if_lost
-from gpuseg.runtime.temporary_folder import temporary_folder
 
 LOGGER = logging.getLogger("gpuseg")
 LOGGER.addHandler(logging.NullHandler())
@@ -297,7 +294,7 @@ def open_sections(
     replaces : collection of OutputKind
         Other kinds of outputs that may be replaced.
     fresh : bool
-        Whether the run begins anew where an interrupted attempt of it has left something.
+        Whether what an interrupted attempt has left is dropped.
     key : mapping, optional
         What the caller says beside the sections. None for a run that is not resumed.
 
@@ -306,99 +303,75 @@ def open_sections(
     ConfigError, DataError, ResourceError
     """
     end_worker_that_runs_the_program()
-    reporter, started = Reporter(progress or Progress(), sections.secrets), datetime.now(UTC)
-    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    placeholders: dict[str, str] = {}
+    reporter = Reporter(progress or Progress(), sections.secrets)
     with ExitStack() as life, job_errors(sections), ExitStack() as stack:
         refuse_program_without_guard(sections.runtime.cluster)
-
-        @cache
-        def checkpoint_of(target: Storage) -> Checkpoint | None:
-            if key is None:
-                return None
-            job = key_of_job(sections, {"the output": kind, **key})
-            return life.enter_context(open_checkpoint(target, job, fresh, run_id, started))
-
-        @cache
-        def stage_output(target: Storage) -> Output:
-            checkpoint = checkpoint_of(target)
-            adopted = None if checkpoint is None else checkpoint.adopted
-            name = run_id if checkpoint is None else checkpoint.run_id
-            output = open_output(target, sections.output.overwrite, name, kind, replaces, adopted)
-            stack.enter_context(output)
-            if checkpoint is not None:
-                stack.push(partial(_keep_if_resumable, checkpoint, output))
-            return output
-
-        def make_folder(resolved: ResolvedJob) -> Storage:
-            if resolved.cluster.is_on_this_machine:
-                checkpoint = checkpoint_of(resolved.target)
-                folder = None if checkpoint is None else checkpoint.make_folder(STAGED)
-                if folder is None:
-                    folder = stack.enter_context(temporary_folder())
-                placeholders[folder] = STAGED
-                return Storage.from_url(folder, {}, "folder")
-            staging = stage_output(resolved.target).staging
-            staging.make(STAGED)
-            return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
-
+        staged = StagedRun(sections, kind, replaces, fresh, key, life, stack)
         with reporter.stage("plan"):
-            try:
-                plan = make_plan(make_folder)
-            except ConfigError as error:
-                if error.code == "output.exists" and key is not None:
-                    clean_up_if_published(_output_of(sections))
-                raise
+            plan = _planned(make_plan, staged, sections, is_resumed=key is not None)
             for text in plan.text_inputs:
                 reporter.log(text.describe())
-            resolved = plan.resolved
-            output = stage_output(resolved.target)
-            folder = RunFolder(resolved.target)
-            life.callback(_leave, folder)
-            checkpoint = checkpoint_of(resolved.target)
+            output = staged.output(plan.resolved.target)
+            life.callback(_leave, RunFolder(plan.resolved.target))
+            checkpoint = staged.checkpoint(plan.resolved.target)
             if checkpoint is not None:
-                run_id, started = checkpoint.run_id, checkpoint.started
                 checkpoint.begin(key_of_input(plan), output.staging_name)
                 if checkpoint.adopted is not None:
                     reporter.log(
-                        f"run {run_id} was interrupted and goes on (attempt {checkpoint.attempt})"
+                        f"run {staged.run_id} was interrupted and goes on "
+                        f"(attempt {checkpoint.attempt})"
                     )
-            watched = Watched(
-                folder, _shown(resolved.target), run_id, started, reporter.progress,
-                reporter.run_log, sections.secrets, launcher_job(resolved.cluster.cluster),
-                checkpoint.attempt if checkpoint is not None else 1,
-                lambda: checkpoint is not None and checkpoint.is_kept,
-            )  # fmt: skip
             with interrupts_deferred():  # its thread writes from then on
+                watched = _watched(plan, staged, reporter, sections.secrets, checkpoint)
                 life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
         with reporter.stage("start"):
-            if resolved.cluster.cluster == "dask":
+            if plan.resolved.cluster.cluster == "dask":
                 while_waiting()  # for the process that workers are forked from, which takes longer
             executor = stack.enter_context(
                 open_executor(
-                    resolved.cluster, reporter.progress.advance, reporter.log, worker_modules,
+                    plan.resolved.cluster, reporter.progress.advance, reporter.log, worker_modules,
                     while_waiting,
                 )
             )  # fmt: skip
-            refuse_output_not_shared(resolved.cluster, output.staging)
-        if checkpoint is None:
-            yield OpenRun(plan, run_id, started, reporter, output, executor)
-            return
-        journal = checkpoint.executor(executor, reporter.log, placeholders)
-        yield OpenRun(
-            plan, run_id, started, reporter, output, journal,
-            journal=journal, attempt=checkpoint.attempt,
-        )  # fmt: skip
+            refuse_output_not_shared(plan.resolved.cluster, output.staging)
+        opened = OpenRun(plan, staged.run_id, staged.started, reporter, output, executor)
+        if checkpoint is not None:
+            journal = checkpoint.executor(executor, reporter.log, staged.placeholders)
+            opened = replace(opened, executor=journal, journal=journal, attempt=checkpoint.attempt)
+        yield opened
 
 
-def _keep_if_resumable(
-    checkpoint: Checkpoint, output: Output, kind: object, error: BaseException | None, trace: object
-) -> None:
-    """Keep what the run has done if the next attempt can go on with it."""
-    if error is not None and checkpoint.has_progress and is_resumable(error):
-        checkpoint.keep()
-        output.keep()
+def _planned(
+    make_plan: Callable[[MakeFolder], RunPlan],
+    staged: StagedRun,
+    sections: RunSections,
+    is_resumed: bool,
+) -> RunPlan:
+    """Return the plan. A run that ended between its last two steps is cleaned up."""
+    try:
+        return make_plan(staged.make_folder)
+    except ConfigError as error:
+        if error.code == "output.exists" and is_resumed:
+            clean_up_if_published(_output_of(sections))
+        raise
+
+
+def _watched(
+    plan: RunPlan,
+    staged: StagedRun,
+    reporter: Reporter,
+    secrets: frozenset[str],
+    checkpoint: Checkpoint | None,
+) -> Watched:
+    """Return the facts of a run that others may watch."""
+    target = plan.resolved.target
+    return Watched(
+        RunFolder(target), _shown(target), staged.run_id, staged.started, reporter.progress,
+        reporter.run_log, secrets, launcher_job(plan.resolved.cluster.cluster),
+        1 if checkpoint is None else checkpoint.attempt,
+        lambda: checkpoint is not None and checkpoint.is_kept,
+    )  # fmt: skip
 
 
 def _output_of(sections: RunSections) -> Storage:
