@@ -6,10 +6,12 @@ a run that nobody has disturbed. The work is the seconds from the call of gpuseg
 both attempts together, less those of an undisturbed run. Imports are part of it, so small jobs
 repeat more.
 
-    python benchmarks/kills.py                       40 kills of each kind
+    python benchmarks/kills.py                       40 kills of each kind, about half an hour
     python benchmarks/kills.py --kills 4 --kinds kmeans,dbscan --rows 100_000
     python benchmarks/kills.py --by bytes            kill at a random part of the journal's bytes,
                                                      where others use the machine, too
+
+Without --kills, --kinds, --rows and --by it writes kills.json to benchmarks/results.
 """
 
 import argparse
@@ -27,12 +29,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measure import save
+
 SEGMENTS = {
     "kmeans": "n_clusters = 40\nn_init = 3\nmax_iter = 60\ntol = 0.0\n",
     "dbscan": "algorithm = 'dbscan'\neps = 0.7\nmin_samples = 8\n",
     "hierarchical": "algorithm = 'hierarchical'\nn_clusters = 6\n",
     "transactions": "n_clusters = 12\nmax_iter = 60\ntol = 0.0\n",
 }
+
+ROWS = {
+    "kmeans": 1_000_000,
+    "dbscan": 4_000_000,
+    "hierarchical": 1_000_000,
+    "transactions": 1_000_000,
+}
+"""Customers, or a fourth of the lines: enough for jobs of some seconds."""
 
 FILES = ("part-*", "_model/*.safetensors", "_models/*/*.safetensors", "_features/*")
 
@@ -58,13 +70,15 @@ class Kill:
     is_equal: bool
 
 
-def write_inputs(folder: Path, rows: int) -> None:
-    """Write a table of customers and transaction lines."""
+def write_input(kind: str, folder: Path, rows: int) -> None:
+    """Write the table of customers or the transaction lines of a kind of job."""
     from gpuseg.synthetic.customers import write_customers
     from gpuseg.synthetic.transactions import write_transactions
 
-    write_customers(folder / "customers", rows=rows, features=6, files=4)
-    write_transactions(folder / "lines", lines=4 * rows, customers=rows // 2, files=8)
+    if kind == "transactions":
+        write_transactions(folder / "lines", lines=4 * rows, customers=rows // 2, files=8)
+    else:
+        write_customers(folder / "customers", rows=rows, features=6, files=4)
 
 
 def write_job(kind: str, folder: Path, cluster: str, out: Path) -> Path:
@@ -184,15 +198,20 @@ def main() -> None:
     parser.add_argument("--by", choices=("time", "bytes"), default="time")
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--kinds", default=",".join(SEGMENTS))
-    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--cluster", default="local")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_inputs(folder, options.rows)
-        for kind in options.kinds.split(","):
-            print(json.dumps(try_kind(kind, options, folder)), flush=True)
+    entries = []
+    for kind in options.kinds.split(","):
+        with tempfile.TemporaryDirectory() as name:
+            rows = options.rows or ROWS[kind]
+            write_input(kind, Path(name), rows)
+            entries.append({"rows": rows, **try_kind(kind, options, Path(name))})
+            print(json.dumps(entries[-1]), flush=True)
+    changed = [key for key, value in vars(options).items() if value != parser.get_default(key)]
+    if not set(changed) & {"kills", "kinds", "rows", "by"}:
+        save("kills", {"limit": LIMIT, "kinds": entries})
 
 
 if __name__ == "__main__":

@@ -10,27 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.helpers import (
-    THOROUGH,
-    bits,
-    customers,
-    cut,
-    job,
-    leftovers,
-    listing,
-    manifest_of,
-    read_parts,
-    toml,
-    write_files,
-)
+from support.helpers import THOROUGH, listing, manifest_of, read_parts
 from support.launched_ranks import Launcher, launched, mpirun, srun, torchrun
+from support.ranks_jobs import (
+    DBSCAN,
+    KMEANS,
+    SLOW,
+    job_file,
+    job_of,
+    nothing_left,
+    table_and_model,
+    write_rows,
+)
 
 import gpuseg
-
-ROWS = 4_000
-
-KMEANS = {"segment": {"n_clusters": 4, "random_state": 0}}
-DBSCAN = {"segment": {"algorithm": "dbscan", "eps": 1.5, "min_samples": 5}}
 
 
 class Jobs(NamedTuple):
@@ -46,30 +39,12 @@ SECTIONS: dict[str, dict[str, Any]] = {"kmeans": KMEANS, "dbscan": DBSCAN}
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Jobs:
     folder = tmp_path_factory.mktemp("ranks")
-    data = write_files(folder / "data", cut(customers(ROWS), 1_000, 1_000, 1_000))
+    data = write_rows(folder / "data")
     expected = {}
     for name, sections in SECTIONS.items():
         gpuseg.run(job_of(data, folder / name, **sections))
         expected[name] = table_and_model(folder / name)
     return Jobs(data, expected)
-
-
-def job_of(data: Path, target: Path, **sections: Any) -> dict[str, Any]:
-    """Return a job; `[segment]` has only the keys of the case."""
-    return {**job(data, target, **sections), "segment": sections["segment"]}
-
-
-def table_and_model(output: Path) -> tuple[Any, ...]:
-    """Return the rows and the model of an output. Its manifest tells how work was shared."""
-    return bits(output)[:2]
-
-
-def job_file(folder: Path, data: Path, runtime: dict[str, Any], **sections: Any) -> Path:
-    """Write the file of a job on ranks, with one thread each."""
-    runtime = {"cluster": "ranks", "threads_per_worker": 1, **runtime}
-    file = folder / "job.toml"
-    file.write_text(toml(job_of(data, folder / "out", runtime=runtime, **sections)))
-    return file
 
 
 CASES: list[tuple[str, int, Launcher]] = [
@@ -94,11 +69,6 @@ def test_ranks_give_the_bits_of_a_local_run(
     executor = manifest_of(tmp_path / "out")["executor"]
     assert (executor["cluster"], executor["n_workers"]) == ("ranks", size)
     assert nothing_left(tmp_path)
-
-
-def nothing_left(folder: Path) -> bool:
-    """Whether a run has left neither staged files nor the folder where its ranks met."""
-    return not leftovers(folder) and not list(folder.glob(".*._run"))
 
 
 @pytest.mark.slow
@@ -130,10 +100,6 @@ def test_an_error_of_rank_zero_ends_all_with_its_code(tmp_path: Path, jobs: Jobs
         ended = ranks.wait()
     assert [each.code for each in ended.values()] == [3, 3]
     assert "rank 0 of 2" in ended[1].err and "no_column" in ended[1].err
-
-
-SLOW = {"segment": {"n_clusters": 30, "n_init": 60, "tol": 0.0, "max_iter": 60, "random_state": 0}}
-"""A job that takes some seconds on these few rows."""
 
 
 @pytest.mark.slow

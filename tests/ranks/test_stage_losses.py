@@ -1,0 +1,96 @@
+"""A rank is killed in each stage of a job: the others finish its work, or end within a minute."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.held_run import holding_python, wait_for
+from support.helpers import THOROUGH, listing
+from support.launched_ranks import Ended, launched, torchrun
+from support.ranks_jobs import (
+    DBSCAN,
+    KMEANS,
+    SLOW,
+    job_file,
+    job_of,
+    nothing_left,
+    table_and_model,
+    write_rows,
+)
+
+import gpuseg
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not THOROUGH, reason="dozens of runs, and the loss of rank 0 takes 13 s"),
+]
+
+JOBS: dict[str, dict[str, Any]] = {"kmeans": SLOW, "dbscan": DBSCAN}
+
+STAGES = (
+    "plan", "start", "read", "prepare", "count for drift", "fit", "examples", "write", "check ids",
+    "describe", "publish",
+)  # fmt: skip
+
+IN_FLIGHT = ("read", "prepare", "fit", "write")
+"""Stages whose work is on the ranks."""
+
+MOMENTS = [*((stage, 0.0) for stage in STAGES), *((stage, 0.05) for stage in IN_FLIGHT)]
+"""A stage, and the seconds from its begin to the kill."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("ranks") / "data")
+
+
+@pytest.fixture(scope="module")
+def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The rows and the model of an undisturbed local run, by name of the job."""
+    folder = tmp_path_factory.mktemp("expected")
+    for name, sections in JOBS.items():
+        gpuseg.run(job_of(data, folder / name, **sections))
+    return {name: table_and_model(folder / name) for name in JOBS}
+
+
+def kill_in(stage: str, seconds: float, killed: int, folder: Path, file: Path) -> dict[int, Ended]:
+    """Kill one of three ranks in a stage that rank 0 has begun; return how all ended."""
+    # The shell leaves out the name of the interpreter, which comes before "-m gpuseg".
+    held = ["sh", "-c", 'shift; exec "$0" "$@"', str(holding_python(stage, folder))]
+    command = ["run", str(file), "--overwrite"]
+    with launched(folder, command, 3, torchrun, wrappers={0: held}) as ranks:
+        wait_for((folder / "held").exists)
+        if seconds:
+            (folder / "go").touch()
+            time.sleep(seconds)
+        ranks.processes[killed].send_signal(signal.SIGKILL)
+        (folder / "go").touch()
+        return ranks.wait(60)
+
+
+@pytest.mark.parametrize("killed", [0, 2])
+@pytest.mark.parametrize("name", list(JOBS))
+@pytest.mark.parametrize(("stage", "seconds"), MOMENTS)
+def test_a_rank_is_killed_in_a_stage(
+    tmp_path: Path, data: Path, expected: dict[str, Any], name: str, stage: str, seconds: float,
+    killed: int,
+) -> None:  # fmt: skip
+    gpuseg.run(job_of(data, tmp_path / "out", **KMEANS))
+    before = listing(tmp_path / "out")
+    file = job_file(tmp_path, data, {}, **JOBS[name])
+    ended = kill_in(stage, seconds, killed, tmp_path, file)
+    if killed:
+        assert {rank: each.code for rank, each in ended.items()} == {0: 0, 1: 0, 2: -9}, ended
+    else:
+        assert {rank: each.code for rank, each in ended.items()} == {0: -9, 1: 4, 2: 4}, ended
+        assert all("rank 0 of 3 has ended" in ended[rank].err for rank in (1, 2)), ended
+        assert listing(tmp_path / "out") == before
+        with launched(tmp_path, ["run", str(file), "--overwrite"], 3, torchrun) as ranks:
+            ended = ranks.wait()
+        assert [each.code for each in ended.values()] == [0, 0, 0], ended
+    assert table_and_model(tmp_path / "out") == expected[name]
+    assert nothing_left(tmp_path)
