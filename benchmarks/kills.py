@@ -11,7 +11,7 @@ repeat more.
     python benchmarks/kills.py --by bytes            kill at a random part of the journal's bytes,
                                                      where others use the machine, too
 
-Without --kills, --kinds, --rows and --by it writes kills.json to benchmarks/results.
+Without options it writes kills.json to benchmarks/results.
 """
 
 import argparse
@@ -193,7 +193,7 @@ def _most(shares: list[float]) -> float | None:
 
 
 def main() -> None:
-    """Kill jobs of several kinds, and print a line of JSON for each kind."""
+    """Kill jobs of several kinds; print a line of JSON for each, and save the whole series."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--by", choices=("time", "bytes"), default="time")
     parser.add_argument("--kills", type=int, default=40)
@@ -209,8 +209,7 @@ def main() -> None:
             write_input(kind, Path(name), rows)
             entries.append({"rows": rows, **try_kind(kind, options, Path(name))})
             print(json.dumps(entries[-1]), flush=True)
-    changed = [key for key, value in vars(options).items() if value != parser.get_default(key)]
-    if not set(changed) & {"kills", "kinds", "rows", "by"}:
+    if options == parser.parse_args([]):
         save("kills", {"limit": LIMIT, "kinds": entries})
 
 

@@ -321,8 +321,8 @@ def open_sections(
                         f"run {staged.run_id} was interrupted and goes on "
                         f"(attempt {checkpoint.attempt})"
                     )
+            watched = _watched(plan, staged, reporter, sections.secrets, checkpoint)
             with interrupts_deferred():  # its thread writes from then on
-                watched = _watched(plan, staged, reporter, sections.secrets, checkpoint)
                 life.enter_context(StatusWriter(watched))
         while_waiting = importer(plan)
         with reporter.stage("start"):
@@ -348,7 +348,7 @@ def _planned(
     sections: RunSections,
     is_resumed: bool,
 ) -> RunPlan:
-    """Return the plan. A run that ended between its last two steps is cleaned up."""
+    """Return the plan; remove the checkpoint of a run that was killed just after it published."""
     try:
         return make_plan(staged.make_folder)
     except ConfigError as error:

@@ -22,25 +22,25 @@ from gpuseg.runtime.temporary_folder import temporary_folder
 class StagedRun:
     """Stages the output of a run and opens its checkpoint, each when it is first asked for.
 
-    The plan of a run resolves where its output is, and may need a folder before it is complete.
+    A plan resolves where the output is. Its later steps may already need a folder there.
 
     Parameters
     ----------
     sections, kind, replaces, fresh, key
         As in `open_sections`.
     life : ExitStack
-        Leaves the checkpoint, after the output.
+        Closes the checkpoint; it must exit after `stack`.
     stack : ExitStack
-        Leaves the output.
+        Closes the output.
 
     Attributes
     ----------
     run_id : str
-        That of the first attempt, once the checkpoint is open.
+        A new one; where the run goes on, that of its first attempt once the checkpoint is open.
     started : datetime
         Likewise.
     placeholders : dict of str to str
-        What the journal records for folders of this attempt, whose paths the next one may not have.
+        What the journal records for folders of this attempt, whose paths differ in the next.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StagedRun:
         self._output: Output | None = None
 
     def checkpoint(self, target: Storage) -> Checkpoint | None:
-        """Return the checkpoint of the run to an output; None for a run that is not resumed.
+        """Return the checkpoint of the run to its output; None for a run that is not resumed.
 
         Raises
         ------

@@ -36,11 +36,20 @@ STAGES = (
     "describe", "publish",
 )  # fmt: skip
 
+BEFORE_ALL_HAVE_COME = ("plan", "start")
+"""Stages in which a rank may be lost before it has met rank 0."""
+
+SENTENCES = {
+    0: ("rank 0 of 3 has ended", "has not met rank 0 within"),
+    2: ("rank 2 of 3 has not come within",),
+}
+"""What the other ranks say where they cannot finish the work, by rank that was killed."""
+
 IN_FLIGHT = ("read", "prepare", "fit", "write")
-"""Stages whose work is on the ranks."""
+"""Stages that are tried with work on the ranks, too."""
 
 MOMENTS = [*((stage, 0.0) for stage in STAGES), *((stage, 0.05) for stage in IN_FLIGHT)]
-"""A stage, and the seconds from its begin to the kill."""
+"""A stage, and the seconds from its start to the kill."""
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +72,14 @@ def kill_in(stage: str, seconds: float, killed: int, folder: Path, file: Path) -
     held = ["sh", "-c", 'shift; exec "$0" "$@"', str(holding_python(stage, folder))]
     command = ["run", str(file), "--overwrite"]
     with launched(folder, command, 3, torchrun, wrappers={0: held}) as ranks:
-        wait_for((folder / "held").exists)
+        wait_for(lambda: (folder / "held").exists() or ranks.processes[0].poll() is not None)
+        assert (folder / "held").exists(), ranks.text(0, "err")
         if seconds:
             (folder / "go").touch()
             time.sleep(seconds)
         ranks.processes[killed].send_signal(signal.SIGKILL)
         (folder / "go").touch()
-        return ranks.wait(60)
+        return ranks.wait(60)  # the limit of each rank, whatever happens
 
 
 @pytest.mark.parametrize("killed", [0, 2])
@@ -81,16 +91,16 @@ def test_a_rank_is_killed_in_a_stage(
 ) -> None:  # fmt: skip
     gpuseg.run(job_of(data, tmp_path / "out", **KMEANS))
     before = listing(tmp_path / "out")
-    file = job_file(tmp_path, data, {}, **JOBS[name])
+    file = job_file(tmp_path, data, {"start_timeout": 30.0}, **JOBS[name])
     ended = kill_in(stage, seconds, killed, tmp_path, file)
-    if killed:
-        assert {rank: each.code for rank, each in ended.items()} == {0: 0, 1: 0, 2: -9}, ended
-    else:
-        assert {rank: each.code for rank, each in ended.items()} == {0: -9, 1: 4, 2: 4}, ended
-        assert all("rank 0 of 3 has ended" in ended[rank].err for rank in (1, 2)), ended
+    others = [each for rank, each in ended.items() if rank != killed]
+    assert ended[killed].code == -signal.SIGKILL
+    if killed == 0 or (stage in BEFORE_ALL_HAVE_COME and others[0].code):
+        assert [each.code for each in others] == [4, 4], ended
+        assert all(any(text in each.err for text in SENTENCES[killed]) for each in others), ended
         assert listing(tmp_path / "out") == before
         with launched(tmp_path, ["run", str(file), "--overwrite"], 3, torchrun) as ranks:
-            ended = ranks.wait()
-        assert [each.code for each in ended.values()] == [0, 0, 0], ended
+            others = list(ranks.wait().values())
+    assert {each.code for each in others} == {0}, others
     assert table_and_model(tmp_path / "out") == expected[name]
     assert nothing_left(tmp_path)

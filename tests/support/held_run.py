@@ -6,6 +6,7 @@ for the file `go`. The run writes its status many times a second.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -63,7 +64,7 @@ def holding_python(stage: str, folder: Path) -> Path:
     path = folder / "python"
     path.write_text(
         f"#!/bin/sh\nshift 2\nexport PYTHONPATH={Path(__file__).parents[1]}\n"
-        f'exec {sys.executable} -m support.held_run {stage} {folder} "$@"\n'
+        f'exec {shlex.join([sys.executable, "-m", "support.held_run", stage, str(folder)])} "$@"\n'
     )
     path.chmod(0o700)
     return path
