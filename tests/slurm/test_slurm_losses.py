@@ -58,11 +58,14 @@ def recorded(path: Path) -> list[str]:
 
 
 def start_now(slurm: SlurmCluster, job_id: str) -> None:
-    """Let a job start that Slurm has queued again: it would wait for two minutes."""
+    """Let a job start that Slurm has queued again: it would wait for two minutes.
+
+    A node refuses a job that starts in the same second as it was ended there.
+    """
     wait_until(lambda: restarts(slurm, job_id) == 1, "queued again")
     wait_until(lambda: "PENDING" in slurm.command("squeue", "-h", "-o", "%T", "-j", job_id),
                "pending")  # fmt: skip
-    slurm.command("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+    slurm.command("scontrol", "update", f"JobId={job_id}", "StartTime=now+2")
 
 
 def test_preempted_job_goes_on_by_itself(
