@@ -3,11 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from gpuseg.errors import ConfigError, ResourceError, hidden, parameter_names, without_reason
@@ -25,7 +24,7 @@ from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.resume_key import key_of_input
 from gpuseg.jobs.run_log import RunLog
-from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.run_sections import RunSections, output_storage
 from gpuseg.jobs.shared_output import refuse_output_not_shared
 from gpuseg.jobs.staged_run import StagedRun
 from gpuseg.jobs.status_writer import StatusWriter, Watched
@@ -312,7 +311,7 @@ def open_sections(
             for text in plan.text_inputs:
                 reporter.log(text.describe())
             output = staged.output(plan.resolved.target)
-            life.callback(_leave, RunFolder(plan.resolved.target))
+            life.callback(RunFolder(plan.resolved.target).remove_if_empty)
             checkpoint = staged.checkpoint(plan.resolved.target)
             if checkpoint is not None:
                 checkpoint.begin(key_of_input(plan), output.staging_name)
@@ -353,7 +352,7 @@ def _planned(
         return make_plan(staged.make_folder)
     except ConfigError as error:
         if error.code == "output.exists" and is_resumed:
-            clean_up_if_published(_output_of(sections))
+            clean_up_if_published(output_storage(sections))
         raise
 
 
@@ -374,20 +373,9 @@ def _watched(
     )  # fmt: skip
 
 
-def _output_of(sections: RunSections) -> Storage:
-    return Storage.from_url(sections.output.path, sections.output.storage_options, "output.path")
-
-
 def _shown(target: Storage) -> str:
     """Return the path or URL of an output, without secrets, as it is from any working folder."""
     return target.root if target.is_local else target.shown_url
-
-
-def _leave(folder: RunFolder) -> None:
-    """Remove the folder of a run that has ended, if it is empty."""
-    if folder.is_local:
-        with suppress(OSError):
-            Path(folder.path).rmdir()
 
 
 def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.base import cannot_write
 from gpuseg.io.output.run_folder import RANKS, RunFolder
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import job_errors
-from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.run_sections import RunSections, output_storage
 from gpuseg.jobs.schema import RuntimeSpec
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.runtime.ranks.environment import RankEnvironment, rank_environment
@@ -107,7 +105,7 @@ def threads_of_rank(runtime: RuntimeSpec, environment: RankEnvironment) -> int:
 
 
 def _rendezvous(spec: RunSections, environment: RankEnvironment) -> Rendezvous:
-    target = _target(spec)
+    target = output_storage(spec)
     if spec.runtime.rendezvous == "address":
         return _address(spec.runtime)
     if not target.is_local:
@@ -134,15 +132,9 @@ def _run_folder(spec: RunSections) -> Iterator[None]:
     try:
         yield
     finally:
-        folder = RunFolder(_target(spec))
+        folder = RunFolder(output_storage(spec))
         folder.remove(RANKS)
-        if folder.is_local:
-            with suppress(OSError):
-                Path(folder.path).rmdir()
-
-
-def _target(spec: RunSections) -> Storage:
-    return Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+        folder.remove_if_empty()
 
 
 def _address(runtime: RuntimeSpec) -> Rendezvous:

@@ -10,7 +10,7 @@ from gpuseg.io.input_paths import has_file_inside, open_paths, overlaps
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.run_sections import RunSections, output_storage
 from gpuseg.jobs.schema import RANKS, RuntimeSpec
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec, has_dask_certificates
@@ -63,7 +63,7 @@ def resolve_job(
         id_key = Key.from_env(spec.source.id_hash_key_env, f"{section}.id_hash_key_env")
     source = open_paths(spec.source.path, spec.source.storage_options, f"{section}.path")
     cluster = _cluster(runtime, spec.source.id_hash_key_env)
-    target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    target = output_storage(spec)
     refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
         check_free(target, spec.output.overwrite, kind, replaces)

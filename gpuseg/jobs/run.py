@@ -8,11 +8,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import RunContext, open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
+from gpuseg.jobs.run_sections import output_storage
 from gpuseg.jobs.stages.load_rows import load_rows
 from gpuseg.redaction import redacted
 
@@ -109,9 +109,8 @@ def read_run(spec: JobSpec, rank: int) -> RunResult:
     from gpuseg.manifest import read_manifest
     from gpuseg.models.loading import load_model
 
-    options = spec.output.storage_options
-    record = read_manifest(Storage.from_url(spec.output.path, options, "output.path"))
-    model = load_model(spec.output.path, storage_options=options)
+    record = read_manifest(output_storage(spec))
+    model = load_model(spec.output.path, storage_options=spec.output.storage_options)
     return RunResult(spec.output.path, record, model, {model.n_clusters: model}, rank)
 
 

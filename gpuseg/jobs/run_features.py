@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.on_ranks import run_on_ranks
 from gpuseg.jobs.plan import LinesPlan
+from gpuseg.jobs.run_sections import output_storage
 from gpuseg.jobs.stages.build_features import build_features_only
 from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.manifest import FeaturesManifest, read_features_manifest
@@ -87,7 +87,7 @@ def run_features(
         return FeaturesResult(spec.output.path, manifest)
 
     def read(rank: int) -> FeaturesResult:
-        folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+        folder = output_storage(spec)
         return FeaturesResult(spec.output.path, read_features_manifest(folder), rank)
 
     return run_on_ranks(spec, command, read)

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
+from gpuseg.io.storage import Storage
 from gpuseg.jobs.schema import InputSpec, JoinSpec, RuntimeSpec, ScoredInputSpec, TransactionsSpec
 
 
@@ -36,3 +37,15 @@ class RunSections(Protocol):
     @property
     def model_fields_set(self) -> set[str]: ...
     def __iter__(self) -> Generator[tuple[str, Any], None, None]: ...
+
+
+def output_storage(sections: RunSections) -> Storage:
+    """Return the place of the output.
+
+    Raises
+    ------
+    ConfigError
+        If there can be no such place.
+    """
+    output = sections.output
+    return Storage.from_url(output.path, output.storage_options, "output.path")

@@ -45,8 +45,11 @@ SENTENCES = {
 }
 """What the other ranks say where they cannot finish the work, by rank that was killed."""
 
+NEEDS_ALL_ROWS = ("read", "prepare", "count for drift", "fit", "examples", "write")
+"""Stages with work on all ranks: rank 0 notices there that one was lost."""
+
 IN_FLIGHT = ("read", "prepare", "fit", "write")
-"""Stages that are tried with work on the ranks, too."""
+"""Stages in which a rank is killed also a moment after their start."""
 
 MOMENTS = [*((stage, 0.0) for stage in STAGES), *((stage, 0.05) for stage in IN_FLIGHT)]
 """A stage, and the seconds from its start to the kill."""
@@ -101,6 +104,8 @@ def test_a_rank_is_killed_in_a_stage(
         assert listing(tmp_path / "out") == before
         with launched(tmp_path, ["run", str(file), "--overwrite"], 3, torchrun) as ranks:
             others = list(ranks.wait().values())
+    elif stage in NEEDS_ALL_ROWS and not seconds:
+        assert "lost rank 2 on" in ended[0].err
     assert {each.code for each in others} == {0}, others
     assert table_and_model(tmp_path / "out") == expected[name]
     assert nothing_left(tmp_path)

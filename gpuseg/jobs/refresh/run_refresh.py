@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpuseg.errors import ConfigError, parameter_names
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.checkpoint import recorded_key
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job import JobSpec, job_names
@@ -20,6 +19,7 @@ from gpuseg.jobs.refresh.continuation import REASON, Continuation, NotGoodEnough
 from gpuseg.jobs.refresh.older_output import OlderOutput, load_older_output
 from gpuseg.jobs.refresh.scored_sections import scored_sections
 from gpuseg.jobs.run import RunResult, read_run, segment_job
+from gpuseg.jobs.run_sections import output_storage
 from gpuseg.jobs.score.run_score import ScoreResult, read_scores, score_sections
 from gpuseg.lineage.migration import refuse_other_hashes
 from gpuseg.manifest import ScoresManifest, read_any_manifest
@@ -134,7 +134,7 @@ def _refresh(
 
 def _read(spec: JobSpec, output: OlderOutput, rank: int) -> RunResult | ScoreResult:
     """Return the result from the published output, as another rank than 0 has it."""
-    folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    folder = output_storage(spec)
     if isinstance(read_any_manifest(folder), ScoresManifest):
         return read_scores(spec, output.model, rank)
     return read_run(spec, rank)
@@ -142,9 +142,7 @@ def _read(spec: JobSpec, output: OlderOutput, rank: int) -> RunResult | ScoreRes
 
 def _interrupted_refit(spec: JobSpec, continuation: Continuation) -> Continuation:
     """Return the continuation with a new fit, if an interrupted attempt had begun one."""
-    key = recorded_key(
-        Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
-    )
+    key = recorded_key(output_storage(spec))
     reason = key.get(REASON)
     if reason is None:
         return continuation

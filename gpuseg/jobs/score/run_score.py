@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import parameter_names
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.context import OpenRun, job_errors, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
@@ -20,7 +19,7 @@ from gpuseg.jobs.plan import TablePlan
 from gpuseg.jobs.refresh.continuation import SegmentLife
 from gpuseg.jobs.refresh.continue_scored import continue_scored
 from gpuseg.jobs.resume_key import MODEL
-from gpuseg.jobs.run_sections import RunSections
+from gpuseg.jobs.run_sections import RunSections, output_storage
 from gpuseg.jobs.score.drift_of_scores import drift_of_scores, drift_warning
 from gpuseg.jobs.score.manifest_of_scores import (
     ScoredTable,
@@ -199,7 +198,7 @@ def read_scores(spec: RunSections, model: SegmentModel, rank: int) -> ScoreResul
     """
     from gpuseg.manifest import ScoresManifest, read_any_manifest
 
-    folder = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    folder = output_storage(spec)
     record = read_any_manifest(folder)
     if not isinstance(record, ScoresManifest):  # the older output, which is seen for a moment yet
         raise FileNotFoundError(folder.url)

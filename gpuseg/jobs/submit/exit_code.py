@@ -7,8 +7,8 @@ import sys
 
 from gpuseg.errors import GpusegError
 from gpuseg.io.output.run_folder import STATUS, RunFolder
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.job_file import load_job
+from gpuseg.jobs.run_sections import output_storage
 from gpuseg.run_status import parse_status
 
 LOST = 4
@@ -18,8 +18,7 @@ LOST = 4
 def run_exit_code(job_file: str, started: float) -> int:
     """Return the exit code that a run has written to its status since a time, in s; else 4."""
     try:
-        output = load_job(job_file).output
-        folder = RunFolder(Storage.from_url(output.path, output.storage_options, "output.path"))
+        folder = RunFolder(output_storage(load_job(job_file)))
         content = folder.read(STATUS)
         status = None if content is None else parse_status(content, folder.file(STATUS))
     except (GpusegError, OSError):

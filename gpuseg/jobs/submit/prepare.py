@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.output.run_folder import RunFolder
-from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.job_values import read_job
+from gpuseg.jobs.run_sections import output_storage
 from gpuseg.jobs.schema import LOCAL_CLUSTERS, RANKS, SubmitSpec
 from gpuseg.jobs.submit.arrays import Variant, read_axis, variants
 from gpuseg.jobs.submit.base import JobLauncher, Member, Resources, Submission
@@ -178,7 +178,7 @@ def _member(
         workers = 1 if resources.tasks > 1 else spec.runtime.n_workers or 1
         runtime.setdefault("memory_limit", resources.memory // workers)
     values["runtime"] = runtime
-    target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
+    target = output_storage(spec)
     beside = RunFolder(target)
     is_here = beside.is_local and not launcher.runs_elsewhere
     folder = Path(beside.path) if is_here else _kept_here(stamp) / str(number)
