@@ -23,11 +23,14 @@ SECONDS = 60.0
 
 
 class Holding(progress.Progress):
-    """Shows nothing, and waits in a stage."""
+    """Shows what the run says, but no stage, and waits in a stage."""
 
     def __init__(self, stage: str, folder: Path) -> None:
         super().__init__()
         self._stage, self._folder = stage, folder
+
+    def log(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def stage(
