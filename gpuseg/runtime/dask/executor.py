@@ -165,6 +165,7 @@ class DaskExecutor:
         self._connecting_since: float | None = None
         self._lost_for_good = lost_for_good
         self._max_workers, self._n_used_workers = n_workers, 0
+        self._present: set[str] = set()
         self._n_loads = 0
         self._threads = 1
         self._machines: set[str] = set()
@@ -174,8 +175,16 @@ class DaskExecutor:
         client.subscribe_topic(TOPIC, self._on_event)
 
     def workers(self) -> list[str]:
-        """Return the addresses of the workers to use; wait for one if all are being replaced."""
+        """Return the addresses of the workers to use; wait for one if all are being replaced.
+
+        Workers with names that have left since the last call are reported. No shard says that they
+        were lost: they had none yet, or none of the next load.
+        """
         alive = self._alive_workers()
+        if self._name_of is not None:
+            for worker in sorted(self._present - alive.keys()):
+                self._log(f"lost {self._name_of(worker)}; the others do its work")
+            self._present = set(alive)
         self._threads = max(alive.values())
         return sorted(alive)[: self._max_workers]
 
@@ -665,6 +674,7 @@ class DaskExecutor:
                 f"the worker of shard {number} was lost {count(shard.n_losses, 'time')}",
                 hint=LOSS_HINT,
             )
+        self._present.discard(shard.worker)
         lost = "" if self._name_of is None else f"{self._name_of(shard.worker)}, "
         self._log(f"lost {lost}the worker of shard {number}; reloading the shard on another worker")
         deadline = time.monotonic() + _MAX_WAIT_SECONDS

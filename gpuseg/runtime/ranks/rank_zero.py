@@ -92,12 +92,14 @@ class OpenRanks:
         ResourceError
             If a rank does not come in time.
         """
-        self._wait()
+        if not self._names:  # a rank that has come may be lost until the next executor
+            self._wait()
         executor = DaskExecutor(
             self.client, "ranks", None, report, log, calls_directly=True,
             name_of=self._name_of, lost_for_good=True,
         )  # fmt: skip
         try:
+            executor.workers()  # those that leave from now on are reported
             yield executor
         finally:
             executor.close()
