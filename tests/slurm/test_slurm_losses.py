@@ -15,15 +15,13 @@ from support.slurm import SlurmCluster
 from support.slurm_jobs import (
     ended,
     log_of,
+    recorded,
     submitted,
     wait_for_passes,
     wait_until,
 )
 
 import gpuseg
-from gpuseg.runtime.journal.executor import Entry
-from gpuseg.runtime.journal.frames import frames_of
-from gpuseg.runtime.record_pickle import loads
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,13 +48,6 @@ def restarts(slurm: SlurmCluster, job_id: str) -> int:
     return int(shown.partition(" Restarts=")[2].split()[0])
 
 
-def recorded(path: Path) -> list[str]:
-    """Return the names of the functions whose calls a journal has."""
-    with path.open("rb") as file:
-        entries: list[Entry] = [entry for frame in frames_of(file) for entry in loads(frame)]
-    return [entry.function.rpartition(".")[2] for entry in entries]
-
-
 def start_now(slurm: SlurmCluster, job_id: str) -> None:
     """Let a job start that Slurm has queued again: it would wait for two minutes.
 
@@ -72,12 +63,12 @@ def test_preempted_job_goes_on_by_itself(
     slurm: SlurmCluster, values: dict[str, Any], tmp_path: Path
 ) -> None:
     record = submitted(values)
-    wait_for_passes(record, 10)
+    wait_for_passes(tmp_path / "out", 10)
     slurm.command("sbatch", "--partition=high", "--nodes=2", "--ntasks-per-node=2",
                   "--output=/dev/null", "--wrap=sleep 1")  # fmt: skip
     wait_until(lambda: "not finished" in log_of(record), "the pause")
     passes = int(re.findall(r"(\d+) passes", log_of(record))[-1])
-    kept = recorded(tmp_path / ".out._run/checkpoint/journal").count("lloyd_pass")
+    kept = recorded(tmp_path / "out").count("lloyd_pass")
     assert kept >= passes - 1, "the pause loses at most one pass"
     start_now(slurm, record.job_id)
     assert ended(record).exit_code == 0, log_of(record)
@@ -88,7 +79,7 @@ def test_job_whose_time_ends_goes_on(
     slurm: SlurmCluster, values: dict[str, Any], tmp_path: Path
 ) -> None:
     record = submitted(values)
-    wait_for_passes(record, 10)
+    wait_for_passes(tmp_path / "out", 10)
     slurm.command("scancel", "--signal=USR2", record.job_id)  # what Slurm sends before the limit
     start_now(slurm, record.job_id)
     assert ended(record).exit_code == 0, log_of(record)
@@ -98,7 +89,7 @@ def test_job_whose_time_ends_goes_on(
 @pytest.mark.parametrize("node", ["n1", "n2"])
 def test_lost_node(slurm: SlurmCluster, values: dict[str, Any], tmp_path: Path, node: str) -> None:
     record = submitted(values, restarts=0)
-    wait_for_passes(record, 10)
+    wait_for_passes(tmp_path / "out", 10)
     slurm.kill_node(node)
     state = ended(record)
     slurm.start_node(node)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,9 @@ from gpuseg.jobs.submit.prepare import prepare
 from gpuseg.jobs.submit.registry import JobRecord
 from gpuseg.jobs.submit.submit_job import submit_job
 from gpuseg.jobs.submit.wait_for import wait_for
+from gpuseg.runtime.journal.executor import Entry
+from gpuseg.runtime.journal.frames import frames_of
+from gpuseg.runtime.record_pickle import loads
 
 TWO_NODES = {"nodes": 2, "cpus": 1, "partition": "low"}
 
@@ -35,14 +36,6 @@ def log_of(record: JobRecord) -> str:
     return (Path(record.folder) / "output.txt").read_text()
 
 
-def status_of(record: JobRecord) -> dict[str, Any]:
-    """Return the status that a run has written; empty if it has not."""
-    with suppress(FileNotFoundError):
-        status: dict[str, Any] = json.loads((Path(record.folder) / "status.json").read_text())
-        return status
-    return {}
-
-
 def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60) -> None:
     """Wait for something that must come."""
     limit = time.monotonic() + seconds
@@ -51,10 +44,16 @@ def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60) -> None
         time.sleep(0.2)
 
 
-def wait_for_passes(record: JobRecord, count: int) -> None:
-    """Wait until the fit of a run has made so many passes."""
-    wait_until(
-        lambda: status_of(record).get("stage") == "fit"
-        and (status_of(record).get("n_pass") or 0) >= count,
-        f"{count} passes", 120,
-    )  # fmt: skip
+def recorded(output: Path) -> list[str]:
+    """Return the names of the functions whose calls the checkpoint of an output has."""
+    journal = output.parent / f".{output.name}._run/checkpoint/journal"
+    if not journal.exists():
+        return []
+    with journal.open("rb") as file:
+        entries: list[Entry] = [entry for frame in frames_of(file) for entry in loads(frame)]
+    return [entry.function.rpartition(".")[2] for entry in entries]
+
+
+def wait_for_passes(output: Path, count: int) -> None:
+    """Wait until the fit of a run has made so many passes; its status tells it too rarely."""
+    wait_until(lambda: recorded(output).count("lloyd_pass") >= count, f"{count} passes", 120)

@@ -1,4 +1,4 @@
-"""Frames: pieces of a file that are complete or not there, told by length and checksum."""
+"""Frames: pieces of a file that are complete or not there, by their length and checksum."""
 
 import hashlib
 from collections.abc import Iterator
