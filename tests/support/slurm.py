@@ -126,14 +126,10 @@ class SlurmCluster:
         daemon = self._processes.pop(node)
         daemon.kill()
         daemon.wait()
-        for process in psutil.process_iter():
+        tasks = self._tasks_on(node)
+        for process in [*_watchers_of(tasks), *tasks]:  # what watches must not report a task
             with suppress(psutil.Error):
-                if process.environ().get("SLURMD_NODENAME") == node:
-                    process.kill()
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if "slurmstepd" in process.name() and self._is_of(process, node):
-                    process.kill()
+                process.kill()
 
     def command(self, *arguments: str) -> str:
         """Return what a command of Slurm prints."""
@@ -168,8 +164,24 @@ class SlurmCluster:
                 stdout=log, stderr=log, env={**os.environ, **self.environment},
             )  # fmt: skip
 
-    def _is_of(self, process: psutil.Process, node: str) -> bool:
-        return any(child.environ().get("SLURMD_NODENAME") == node for child in process.children())
+    def _tasks_on(self, node: str) -> list[psutil.Process]:
+        """Return the processes of jobs on a node of this Slurm; others have the same names."""
+        variables = {"SLURMD_NODENAME": node, "SLURM_CONF": self.environment["SLURM_CONF"]}
+        tasks = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if variables.items() <= process.environ().items():
+                    tasks.append(process)
+        return tasks
+
+
+def _watchers_of(tasks: list[psutil.Process]) -> set[psutil.Process]:
+    """Return the processes of Slurm that start tasks and wait for their end."""
+    watchers = set[psutil.Process]()
+    for task in tasks:
+        with suppress(psutil.Error):
+            watchers.update(each for each in task.parents() if "slurmstepd" in each.name())
+    return watchers
 
 
 @contextmanager
