@@ -177,14 +177,15 @@ class DaskExecutor:
     def workers(self) -> list[str]:
         """Return the addresses of the workers to use; wait for one if all are being replaced.
 
-        Workers with names that have left since the last call are reported. No shard says that they
-        were lost: they had none yet, or none of the next load.
+        Workers with names that have left since the last call, and not come again, are reported. No
+        shard says that they were lost: they had none yet, or none of the next load.
         """
         alive = self._alive_workers()
         if self._name_of is not None:
-            for worker in sorted(self._present - alive.keys()):
-                self._log(f"lost {self._name_of(worker)}; the others do its work")
-            self._present = set(alive)
+            present = set(map(self._name_of, alive))
+            for name in sorted(self._present - present):
+                self._log(f"lost {name}; the others do its work")
+            self._present = present
         self._threads = max(alive.values())
         return sorted(alive)[: self._max_workers]
 
@@ -674,8 +675,11 @@ class DaskExecutor:
                 f"the worker of shard {number} was lost {count(shard.n_losses, 'time')}",
                 hint=LOSS_HINT,
             )
-        self._present.discard(shard.worker)
-        lost = "" if self._name_of is None else f"{self._name_of(shard.worker)}, "
+        lost = ""
+        if self._name_of is not None:
+            name = self._name_of(shard.worker)
+            self._present.discard(name)
+            lost = f"{name}, "
         self._log(f"lost {lost}the worker of shard {number}; reloading the shard on another worker")
         deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
